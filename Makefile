@@ -1,0 +1,62 @@
+# Every target makes or refreshes its own virtual environment; nothing needs to be activated.
+#   make demo     proxy, agent and a small backend on this machine
+#   make test     everything that CI runs; or a part of it: lint, unit, integration, docs
+#   make bench    the benchmark; make clean removes what was made
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py))
+INTEGRATION := $(wildcard invproxy/test/test_integration*.py)
+modules = $(subst /,.,$(basename $(1)))
+# The arguments of trial: two workers suit the two cores of a small machine.
+TRIAL := -j2
+
+.NOTPARALLEL:
+.PHONY: demo test lint unit integration docs bench clean packages
+
+demo: $(VENV)/installed
+	@exec $(BIN)/python examples/demo.py
+
+test: packages $(VENV)/installed-lint $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
+	@MAKE='$(MAKE)' $(BIN)/python .ci/steps lint unit integration docs
+
+lint: $(VENV)/installed-lint $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/installed-test
+	$(BIN)/python -m twisted.trial $(TRIAL) $(call modules,$(UNIT))
+
+integration: $(VENV)/installed-test $(VENV)/installed-integration
+	$(if $(INTEGRATION),$(BIN)/python -m twisted.trial --temp-directory=_trial_temp-integration $(call modules,$(INTEGRATION)),@echo "no integration tests")
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	PYTHONPATH=docs $(BIN)/python -m pydoctor --config=docs/pydoctor.ini
+	@echo "docs: docs/_build/html/index.html"
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+
+packages:
+	@.ci/packages
+
+# One stamp for the package alone, one for each extra of setup.cfg.
+$(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "invproxy needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@touch $@

@@ -1,0 +1,3 @@
+"""
+The agent: what fetches requests from the proxy and answers them from an origin.
+"""

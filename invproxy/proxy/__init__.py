@@ -1,0 +1,3 @@
+"""
+The proxy: what clients and agents connect to.
+"""

@@ -1,0 +1,3 @@
+"""
+Tests of invproxy, run by C{make unit} and C{make integration}.
+"""
