@@ -1,0 +1,46 @@
+"""
+What can be set about an agent.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class AgentSettings:
+    """
+    How an agent reaches its proxy and treats requests. All times are in seconds.
+
+    @ivar transport: C{"auto"}, C{"tunnel"} or C{"poll"}.
+    @ivar polls: how many polls are parked at the proxy at once.
+    @ivar maxExchanges: how many exchanges are worked on at once; while so many are, nothing is asked for.
+    @ivar connectTimeout: how long a connection to the proxy or the origin may take to stand.
+    @ivar originTimeout: how long the origin may take for the first byte of a response; 0 is for ever.
+    @ivar drainTimeout: how long exchanges in flight may take once the agent is stopping.
+    @ivar pollTimeout: how long an answer to a poll may take before the link counts as dead; more than the proxy's own.
+    @ivar token: bearer token for the proxy, or L{None}.
+    @ivar proxyCA: PEM certificates to trust for the proxy instead of the system's, or L{None}.
+    @ivar clientCertificate: PEM certificate chain (and key, unless C{clientKey} holds it) to show the proxy, or L{None}.
+    @ivar clientKey: PEM private key, or L{None}.
+    @ivar httpProxy: URL of a forward proxy to go through by CONNECT, with its credentials, or L{None}.
+    @ivar forwardUserID: whether the origin is told the end user, in C{X-Inverting-Proxy-User-ID}.
+    @ivar stripCredentials: whether Authorization is dropped from requests.
+    @ivar rewriteHost: the Host to send to the origin instead of the client's, or L{None}.
+    """
+
+    transport: str = "auto"
+    polls: int = 2
+    maxExchanges: int = 1000
+    connectTimeout: float = 10.0
+    originTimeout: float = 0.0
+    drainTimeout: float = 30.0
+    pollTimeout: float = 60.0
+    token: str | None = field(default=None, repr=False)
+    proxyCA: bytes | None = field(default=None, repr=False)
+    clientCertificate: bytes | None = field(default=None, repr=False)
+    clientKey: bytes | None = field(default=None, repr=False)
+    httpProxy: str | None = field(default=None, repr=False)
+    forwardUserID: bool = False
+    stripCredentials: bool = False
+    rewriteHost: bytes | None = None

@@ -1,0 +1,112 @@
+"""
+Header and trailer sections as blocks of bytes.
+
+A I{block} holds field lines as they came, each I{preceded} by CRLF: C{b"\\r\\nHost: a\\r\\nAccept: */*"}. An empty
+section is C{b""}. A head is then C{firstLine + block + b"\\r\\n\\r\\n"}, a field is added by concatenation, and names'
+case, order and repetition stay as they were. Only a match of L{FIELD_LINES} makes a block, so every other function may
+take its form for granted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import lru_cache
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+"""The characters of a token (RFC 9110, section 5.6.2), as a regular expression."""
+
+FIELD_LINES = rb"(?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+"
+"""A block of field lines (RFC 9112, section 5): no folding, no space before the colon, no control characters."""
+
+_FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
+_IS_BLOCK = re.compile(FIELD_LINES).fullmatch
+_IS_TOKEN = re.compile(TOKEN + rb"+").fullmatch
+
+
+@lru_cache(maxsize=256)
+def _lookup(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\r\n" + re.escape(name) + rb":[ \t]*([^\r\n]*)", re.IGNORECASE)
+
+
+def values(block: bytes, name: bytes) -> list[bytes]:
+    """
+    Look up a field.
+
+    @param block: a block of field lines.
+    @param name: the field's name in any case.
+    @return: its values in order, without the optional white space around them.
+    """
+    return [value.rstrip(b" \t") for value in _lookup(name).findall(block)]
+
+
+def value(block: bytes, name: bytes) -> bytes | None:
+    """
+    Look up a field of which the first value is enough.
+
+    @return: the first value, or L{None} if the block has no such field.
+    """
+    found = _lookup(name).search(block)
+    return found[1].rstrip(b" \t") if found else None
+
+
+def dropper(*names: bytes) -> Callable[[bytes], bytes]:
+    """
+    Make a function that drops certain fields from a block, fast enough for every request.
+
+    @param names: lower-case names; a C{*} at the end of one stands for any rest.
+    @return: a function from a block to the block less those fields.
+    """
+    alternatives = b"|".join(
+        re.escape(name[:-1]) + rb"[^:\r\n]*" if name.endswith(b"*") else re.escape(name) for name in names
+    )
+    lines = re.compile(rb"\r\n(?:" + alternatives + rb"):[^\r\n]*", re.IGNORECASE)
+    return lambda block: lines.sub(b"", block)
+
+
+def without(block: bytes, names: Container[bytes]) -> bytes:
+    """
+    Drop fields whose names are known only now.
+
+    @param block: a block of field lines.
+    @param names: lower-case names.
+    @return: the block less those fields.
+    """
+    return b"".join(
+        b"\r\n" + line for line in block.split(b"\r\n")[1:] if line[: line.index(b":")].lower() not in names
+    )
+
+
+def items(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """
+    Walk over the fields in order, with names as they were written and values without outer white space.
+    """
+    for name, text in _FIELD.findall(block):
+        yield name, text.rstrip(b" \t")
+
+
+def join(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """
+    Make a block.
+
+    @param pairs: names and values in order.
+    @raise ValueError: if a name or a value is not allowed in a header section; the text names the field.
+    """
+    lines = []
+    for name, text in pairs:
+        line = b"\r\n%b: %b" % (name, text)
+        if not _IS_TOKEN(name) or not _IS_BLOCK(line):
+            raise ValueError(f"field {name[:40]!r} has a character that HTTP does not allow")
+        lines.append(line)
+    return b"".join(lines)
+
+
+def elements(lines: Iterable[bytes]) -> list[bytes]:
+    """
+    Split the values of a list field such as Connection at its commas (RFC 9110, section 5.6.1).
+
+    @return: the elements in lower case, empty ones left out. Not for fields with quoted strings.
+    """
+    return [
+        element for line in lines for part in line.split(b",") if (element := part.strip(b" \t").lower())
+    ]

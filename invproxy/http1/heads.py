@@ -1,0 +1,420 @@
+"""
+Heads of requests and responses (RFC 9112, sections 2 to 5): parsed strictly, written back as they were.
+
+One regular expression must match the whole head, so that nothing is accepted that was not understood. What concerns
+only this hop is taken out of the fields and kept as attributes; what is left in C{fields} is end to end.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import define, evolve, field
+
+from invproxy.errors import (
+    BAD_REQUEST,
+    EXPECTATION_FAILED,
+    HEAD_TOO_LARGE,
+    TARGET_TOO_LONG,
+    VERSION_NOT_SUPPORTED,
+    Fault,
+)
+from invproxy.http1.fields import FIELD_LINES, TOKEN, dropper, elements, without
+from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, bodyFraming
+from invproxy.http1.limits import Limits
+
+_REQUEST = re.compile(
+    rb"(" + TOKEN + rb"++) ([\x21-\x22\x24-\x7e]++) HTTP/1\.([01])(" + FIELD_LINES + rb")\r\n\r\n"
+).fullmatch
+_RESPONSE = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)(" + FIELD_LINES + rb")\r\n\r\n"
+).fullmatch
+_REQUEST_LINE = re.compile(TOKEN + rb"++ ([\x21-\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])").fullmatch
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*+)?").fullmatch
+_FIELD_LINE = re.compile(TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+").fullmatch
+
+_SPECIAL = re.compile(
+    rb"\r\n(host|content-length|transfer-encoding|connection|upgrade|te|expect"
+    rb"|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):[ \t]*([^\r\n]*)",
+    re.IGNORECASE,
+).findall
+_dropHopByHop = dropper(
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"te",
+    b"transfer-encoding",
+    b"upgrade",
+    b"http2-settings",
+)
+_dropLength = dropper(b"content-length")
+_dropExpect = dropper(b"expect")
+_HARMLESS_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
+_FORBIDDEN_OPTIONS = frozenset((b"host", b"content-length", b"transfer-encoding"))
+
+_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
+_ABSOLUTE = re.compile(rb"https?://([^/?]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
+_HOST_LINE = re.compile(rb"\r\n([Hh][Oo][Ss][Tt]):[^\r\n]*")
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"PROPFIND", b"SEARCH"))
+"""Methods that may be sent a second time (RFC 9110, section 9.2.2)."""
+
+
+@define(slots=True, eq=False)
+class RequestHead:
+    """
+    The head of a request, ready to be sent on.
+
+    @ivar method: the method.
+    @ivar target: the request target: origin-form, C{b"*"}, or the authority of a CONNECT.
+    @ivar fields: the block of end-to-end fields, C{Content-Length} among them.
+    @ivar framing: the length of the body in bytes (0 for none), or L{CHUNKED}.
+    @ivar minor: the minor version of HTTP that the sender spoke.
+    @ivar host: the value of Host, or L{None} (HTTP/1.0 alone).
+    @ivar keepAlive: whether the sender wants to keep its connection.
+    @ivar upgrade: the value of Upgrade to pass on, or L{None}.
+    @ivar trailers: whether the sender takes trailers (C{TE: trailers}).
+    @ivar expectsContinue: whether the sender waits for 100 (Continue) before its body.
+    """
+
+    method: bytes
+    target: bytes
+    fields: bytes = b""
+    framing: int = field(default=0, kw_only=True)
+    minor: int = field(default=1, kw_only=True)
+    host: bytes | None = field(default=None, kw_only=True)
+    keepAlive: bool = field(default=True, kw_only=True)
+    upgrade: bytes | None = field(default=None, kw_only=True)
+    trailers: bool = field(default=False, kw_only=True)
+    expectsContinue: bool = field(default=False, kw_only=True)
+
+    def encode(self) -> bytes:
+        """
+        Write the head for the next hop, as HTTP/1.1.
+        """
+        hop = b""
+        if self.framing == CHUNKED:
+            hop = b"\r\nTransfer-Encoding: chunked"
+        if self.upgrade is not None:
+            hop += b"\r\nConnection: Upgrade\r\nUpgrade: " + self.upgrade
+        elif self.trailers:
+            hop += b"\r\nConnection: TE\r\nTE: trailers"
+        return b"%b %b HTTP/1.1%b%b\r\n\r\n" % (self.method, self.target, self.fields, hop)
+
+    def isReplayable(self) -> bool:
+        """
+        Say whether the request may be sent again although it may have been acted on: idempotent, and no body.
+        """
+        return self.framing == 0 and self.upgrade is None and self.method in IDEMPOTENT
+
+    def path(self) -> bytes:
+        """
+        The target less its query, C{b"/"} for C{b"*"}.
+        """
+        return b"/" if self.target == b"*" else self.target.partition(b"?")[0]
+
+    def withFields(self, block: bytes) -> RequestHead:
+        """
+        Copy the head with other end-to-end fields.
+        """
+        return evolve(self, fields=block)
+
+    def withoutExpect(self) -> RequestHead:
+        """
+        Copy the head for a hop that does not pass on 100 (Continue).
+        """
+        return evolve(self, fields=_dropExpect(self.fields), expectsContinue=False)
+
+    def withHost(self, host: bytes) -> RequestHead:
+        """
+        Copy the head with another Host, in its old place, or first where there was none.
+
+        @raise Fault: (bad-request) if it is not an authority.
+        """
+        if not _AUTHORITY(host):
+            raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
+        if self.host is None:
+            return evolve(self, host=host, fields=b"\r\nHost: " + host + self.fields)
+        return evolve(self, host=host, fields=_replaceHost(self.fields, host))
+
+
+@define(slots=True, eq=False)
+class ResponseHead:
+    """
+    The head of a response, final or interim, ready to be sent on.
+
+    @ivar status: the status code.
+    @ivar reason: the reason phrase with the space before it, as it came; may be empty.
+    @ivar fields: the block of end-to-end fields, C{Content-Length} among them.
+    @ivar framing: the length of the body in bytes (0 for none), L{CHUNKED} or L{UNTIL_CLOSE}.
+    @ivar minor: the minor version of HTTP that the sender spoke.
+    @ivar keepAlive: whether the sender keeps its connection.
+    @ivar upgrade: for a 101, the value of Upgrade.
+    @ivar chunked: whether a transfer coding was named, even where no body may follow.
+    """
+
+    status: int
+    reason: bytes = b""
+    fields: bytes = b""
+    framing: int = field(default=0, kw_only=True)
+    minor: int = field(default=1, kw_only=True)
+    keepAlive: bool = field(default=True, kw_only=True)
+    upgrade: bytes | None = field(default=None, kw_only=True)
+    chunked: bool = field(default=False, kw_only=True)
+
+    def encode(self, hop: bytes = b"") -> bytes:
+        """
+        Write the head for the next hop, as HTTP/1.1.
+
+        @param hop: a block of fields for that hop alone, such as the framing.
+        """
+        if self.upgrade is not None:
+            hop = b"\r\nConnection: Upgrade\r\nUpgrade: " + self.upgrade
+        return b"HTTP/1.1 %d%b%b%b\r\n\r\n" % (self.status, self.reason or b" ", self.fields, hop)
+
+
+def responseHead(status: int, reason: bytes, block: bytes = b"", *, length: int | None = None) -> ResponseHead:
+    """
+    Make the head of an answer of our own.
+
+    @param status: the status code.
+    @param reason: the reason phrase.
+    @param block: a block of fields.
+    @param length: the length of the body in bytes; L{None} if it is not known.
+    """
+    if length is None:
+        return ResponseHead(status, b" " + reason, block, framing=CHUNKED)
+    return ResponseHead(status, b" " + reason, block + b"\r\nContent-Length: %d" % length, framing=length)
+
+
+def _replaceHost(block: bytes, host: bytes) -> bytes:
+    return _HOST_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], host), block, count=1)
+
+
+def parseRequest(data: bytes, limits: Limits) -> RequestHead:
+    """
+    Parse the head of a request.
+
+    @param data: the whole head, its blank line included.
+    @raise Fault: bad-request, target-too-long, head-too-large, expectation-failed, version-not-supported or
+        not-implemented.
+    """
+    matched = _REQUEST(data)
+    if matched is None:
+        raise _requestFault(data, limits)
+    method, target, version, block = matched.groups()
+    if len(method) + len(target) > limits.line:
+        raise Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
+    _checkSize(data, block, limits)
+    minor = 1 if version == b"1" else 0
+    hosts: list[bytes] = []
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    connection: list[bytes] = []
+    upgrades: list[bytes] = []
+    trailers = expects = hop = False
+    for name, text in _SPECIAL(block):
+        name = name.lower()
+        text = text.rstrip(b" \t")
+        if name == b"host":
+            hosts.append(text)
+        elif name == b"content-length":
+            lengths.append(text)
+        elif name == b"expect":
+            if text.lower() != b"100-continue" and minor == 1:
+                raise Fault(EXPECTATION_FAILED, f"Expect {text[:40]!r}")
+            expects = True
+        else:
+            hop = True
+            if name == b"connection":
+                connection.append(text)
+            elif name == b"transfer-encoding":
+                codings.append(text)
+            elif name == b"upgrade":
+                upgrades.append(text)
+            elif name == b"te":
+                trailers = trailers or b"trailers" in elements([text])
+    if len(hosts) > 1 or (not hosts and minor == 1):
+        raise Fault(BAD_REQUEST, "more than one Host" if hosts else "no Host")
+    if hosts and not _AUTHORITY(hosts[0]):
+        raise Fault(BAD_REQUEST, f"Host {hosts[0][:40]!r}")
+    framing = bodyFraming(lengths, codings, minor) or 0
+    options = elements(connection) if connection else []
+    if hop:
+        block = _dropHops(block, options)
+    head = RequestHead(
+        method,
+        target,
+        block,
+        framing=framing,
+        minor=minor,
+        host=hosts[0] if hosts else None,
+        keepAlive=minor == 1 and b"close" not in options,
+        trailers=trailers and minor == 1,
+        expectsContinue=expects,
+    )
+    if upgrades and b"upgrade" in options and framing == 0 and minor == 1:
+        head.upgrade = _upgradeOf(upgrades)
+    if expects and (minor == 0 or framing == 0):
+        head = head.withoutExpect()
+    if not target.startswith(b"/"):
+        _normaliseTarget(head)
+    return head
+
+
+def _upgradeOf(upgrades: list[bytes]) -> bytes | None:
+    protocols = [part.strip(b" \t") for text in upgrades for part in text.split(b",")]
+    return b", ".join(part for part in protocols if part and not part.lower().startswith(b"h2c")) or None
+
+
+def _normaliseTarget(head: RequestHead) -> None:
+    """
+    Turn absolute-form into origin-form with its authority as Host (RFC 9112, section 3.2.2), and refuse what is no form.
+    """
+    if head.method == b"CONNECT":
+        return
+    if head.target == b"*":
+        if head.method != b"OPTIONS":
+            raise Fault(BAD_REQUEST, "target '*' without OPTIONS")
+        return
+    absolute = _ABSOLUTE(head.target)
+    if absolute is None or not _AUTHORITY(absolute[1]) or absolute[1].startswith(b":"):
+        raise Fault(BAD_REQUEST, f"target {head.target[:40]!r}")
+    authority, path, query = absolute.groups()
+    if head.host is None:
+        head.fields = b"\r\nHost: " + authority + head.fields
+    else:
+        head.fields = _replaceHost(head.fields, authority)
+    head.host = authority
+    if path is None and query is None and head.method == b"OPTIONS":
+        head.target = b"*"
+    else:
+        head.target = (path or b"/") + (query or b"")
+
+
+def parseResponse(data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False) -> ResponseHead:
+    """
+    Parse the head of a response.
+
+    @param data: the whole head, its blank line included.
+    @param method: the method of the request, which decides whether a body follows.
+    @param upgrading: whether the request asked for an upgrade, so that a 101 is in order.
+    @raise Fault: bad-request, head-too-large or not-implemented.
+    """
+    matched = _RESPONSE(data)
+    if matched is None:
+        raise _responseFault(data, limits)
+    version, code, reason, block = matched.groups()
+    _checkSize(data, block, limits)
+    minor = 1 if version == b"1" else 0
+    status = int(code)
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    connection: list[bytes] = []
+    upgrades: list[bytes] = []
+    hop = False
+    for name, text in _SPECIAL(block):
+        name = name.lower()
+        text = text.rstrip(b" \t")
+        if name == b"content-length":
+            lengths.append(text)
+        elif name not in (b"host", b"expect"):
+            hop = True
+            if name == b"connection":
+                connection.append(text)
+            elif name == b"transfer-encoding":
+                codings.append(text)
+            elif name == b"upgrade":
+                upgrades.append(text)
+    options = elements(connection) if connection else []
+    framing = bodyFraming(lengths, codings, minor)
+    if hop:
+        block = _dropHops(block, options)
+    head = ResponseHead(status, reason, block, minor=minor, chunked=bool(codings))
+    head.keepAlive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    if status == 101:
+        if not upgrading or not upgrades or b"upgrade" not in options:
+            raise Fault(BAD_REQUEST, "101 to a request that did not ask for it, or without Upgrade")
+        head.upgrade = b", ".join(upgrades)
+    if status < 200 or status == 204:
+        if lengths:
+            head.fields = _dropLength(head.fields)
+    elif method == b"HEAD" or status == 304:
+        pass
+    elif framing is None:
+        head.framing = UNTIL_CLOSE
+        head.keepAlive = False
+    else:
+        head.framing = framing
+    return head
+
+
+def _dropHops(block: bytes, options: list[bytes]) -> bytes:
+    named = set(options) - _HARMLESS_OPTIONS
+    if named:
+        if not _FORBIDDEN_OPTIONS.isdisjoint(named):
+            raise Fault(BAD_REQUEST, "Connection names a field that belongs to the message")
+        block = without(block, named)
+    return _dropHopByHop(block)
+
+
+def _checkSize(data: bytes, block: bytes, limits: Limits) -> None:
+    if len(data) > limits.head:
+        raise Fault(HEAD_TOO_LARGE, f"a head of more than {limits.head} bytes")
+    if block.count(b"\r\n") > limits.fields:
+        raise Fault(HEAD_TOO_LARGE, f"more than {limits.fields} fields")
+
+
+def _requestFault(data: bytes, limits: Limits) -> Fault:
+    line, _, rest = data.partition(b"\r\n")
+    fault = requestLineFault(line, limits)
+    return fault or _fieldFault(rest)
+
+
+def requestLineFault(line: bytes, limits: Limits) -> Fault | None:
+    """
+    Say what is wrong with a request line, as soon as it is there.
+
+    @param line: the line without its CRLF.
+    @return: the fault, or L{None} if the line is in order.
+    """
+    if len(line) > limits.line:
+        return Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
+    matched = _REQUEST_LINE(line)
+    if matched is None:
+        return Fault(BAD_REQUEST, f"request line {line[:60]!r}")
+    if matched[2] != b"1":
+        return Fault(VERSION_NOT_SUPPORTED, f"HTTP/{matched[2].decode()}.{matched[3].decode()}")
+    if matched[3] not in b"01":
+        return Fault(VERSION_NOT_SUPPORTED, f"HTTP/1.{matched[3].decode()}")
+    return None
+
+
+def _responseFault(data: bytes, limits: Limits) -> Fault:
+    line, _, rest = data.partition(b"\r\n")
+    return statusLineFault(line, limits) or _fieldFault(rest)
+
+
+def statusLineFault(line: bytes, limits: Limits) -> Fault | None:
+    """
+    Say what is wrong with a status line, as soon as it is there.
+
+    @param line: the line without its CRLF.
+    @return: the fault, or L{None} if the line is in order.
+    """
+    if len(line) > limits.line or not _STATUS_LINE(line):
+        return Fault(BAD_REQUEST, f"status line {line[:60]!r}")
+    return None
+
+
+def _fieldFault(rest: bytes) -> Fault:
+    """
+    Name the first field line that breaks the grammar, by its number and its name, never by its value (a secret).
+    """
+    for number, line in enumerate(rest.split(b"\r\n")[:-2], 1):
+        if not _FIELD_LINE(line):
+            name = re.match(TOKEN + rb"{1,40}", line)
+            return Fault(BAD_REQUEST, f"field line {number}{f' ({name[0].decode()})' if name else ''}")
+    return Fault(BAD_REQUEST, "a malformed head")

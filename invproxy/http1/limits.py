@@ -1,0 +1,27 @@
+"""
+How large the parts of a message may be.
+"""
+
+from attrs import frozen
+
+
+@frozen
+class Limits:
+    """
+    Bounds on what a peer may send before it is refused, all in bytes but C{fields}.
+
+    @ivar head: a whole head, first line and blank line included.
+    @ivar line: the first line alone.
+    @ivar fields: how many field lines a head or trailer section may have.
+    @ivar chunkLine: a chunk's size with its extensions.
+    @ivar trailers: a whole trailer section.
+    """
+
+    head: int = 65536
+    line: int = 16384
+    fields: int = 256
+    chunkLine: int = 1024
+    trailers: int = 16384
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,283 @@
+"""
+Whole messages out of a stream of bytes.
+
+A reader is fed what comes from a connection, or from the body of another message, and calls the other side of the
+exchange for each part: the L{RequestReader} opens an upload for each request, the L{ResponseReader} tells an answer.
+Neither holds more than a head, a chunk line or a trailer section that has not fully come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+from invproxy.errors import BAD_REQUEST, HEAD_TOO_LARGE, Fault
+from invproxy.http1.framing import UNTIL_CLOSE, BodyDecoder, bodyDecoder
+from invproxy.http1.heads import (
+    RequestHead,
+    ResponseHead,
+    parseRequest,
+    parseResponse,
+    requestLineFault,
+    statusLineFault,
+)
+from invproxy.http1.limits import Limits
+
+_SPOILED = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+
+
+class Upload(Protocol):
+    """
+    The part of L{invproxy.interfaces.IUpload} that a reader calls.
+    """
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self, trailers: bytes = b"") -> None: ...
+
+
+class Answer(Protocol):
+    """
+    The part of L{invproxy.interfaces.IAnswer} that a reader calls.
+    """
+
+    def inform(self, head: ResponseHead) -> None: ...
+
+    def respond(self, head: ResponseHead) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self, trailers: bytes = b"") -> None: ...
+
+
+class _HeadBuffer:
+    """
+    Collects bytes until a head is whole; refuses one that cannot become valid as soon as that can be seen.
+    """
+
+    __slots__ = ("_checkLine", "_held", "_lineChecked", "_limits")
+
+    def __init__(self, limits: Limits, checkLine: Callable[[bytes, Limits], Fault | None]) -> None:
+        self._limits = limits
+        self._checkLine = checkLine
+        self._held = b""
+        self._lineChecked = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """
+        @return: the head and the bytes behind it, or L{None} if more must come.
+        """
+        if self._held:
+            seen = max(0, len(self._held) - 3)
+            data = self._held + data
+        else:
+            seen = 0
+        end = data.find(b"\r\n\r\n", seen)
+        if end < 0:
+            self._refuseEarly(data, seen)
+            self._held = data
+            return None
+        self._held = b""
+        self._lineChecked = False
+        end += 4
+        return data[:end], data[end:]
+
+    def _refuseEarly(self, data: bytes, seen: int) -> None:
+        if _SPOILED(data, seen):
+            raise Fault(BAD_REQUEST, "a bare CR or LF, or a control character, in a head")
+        if not self._lineChecked:
+            end = data.find(b"\r\n")
+            if end >= 0 or len(data) > self._limits.line:
+                fault = self._checkLine(data[:end] if end >= 0 else data, self._limits)
+                if fault:
+                    raise fault
+                self._lineChecked = True
+        if len(data) >= self._limits.head:
+            raise Fault(HEAD_TOO_LARGE, f"a head of more than {self._limits.head} bytes")
+
+
+class RequestReader:
+    """
+    Reads requests, one at a time: after the end of one it waits for L{next}, and keeps what came behind it.
+
+    @ivar rest: bytes that came behind the end of the request.
+    """
+
+    def __init__(self, limits: Limits, opened: Callable[[RequestHead], Upload]) -> None:
+        """
+        @param limits: the bounds on each request.
+        @param opened: called with each head as soon as it is whole; returns where its body goes.
+        """
+        self._limits = limits
+        self._opened = opened
+        self._head = _HeadBuffer(limits, requestLineFault)
+        self._decoder: BodyDecoder | None = None
+        self._upload: Upload | None = None
+        self.rest = b""
+        self._ended = False
+
+    def feed(self, data: bytes) -> None:
+        """
+        Take more bytes.
+
+        @raise Fault: if they break the protocol; nothing more may be fed then.
+        """
+        if self._ended:
+            self.rest += data
+            return
+        if self._decoder is None:
+            if not self._head and data[:2] == b"\r\n":
+                data = data[2:]  # one empty line before a request is let pass (RFC 9112, section 2.2)
+            found = self._head.feed(data)
+            if found is None:
+                return
+            head = parseRequest(found[0], self._limits)
+            self._decoder = bodyDecoder(head.framing, self._limits)
+            data = found[1]
+            if head.framing == 0:
+                self._ended = True
+                self.rest = data
+                self._opened(head).finish()
+                return
+            self._upload = self._opened(head)
+            if not data:
+                return
+        assert self._upload is not None
+        rest = self._decoder.decode(data, self._upload.write)
+        if rest is not None:
+            self._ended = True
+            self.rest = rest
+            self._upload.finish(self._decoder.trailers)
+
+    def redirect(self, upload: Upload) -> None:
+        """
+        Give what is left of the present body to another upload.
+        """
+        self._upload = upload
+
+    def next(self) -> None:
+        """
+        Go on to the next request, with what is left of the bytes of this one; to be called when L{atEnd}.
+        """
+        data = self.rest
+        self.rest = b""
+        self._ended = False
+        self._decoder = None
+        self._upload = None
+        if data:
+            self.feed(data)
+
+    def atEnd(self) -> bool:
+        """
+        Say whether the present request has come to its end.
+        """
+        return self._ended
+
+    def atStart(self) -> bool:
+        """
+        Say whether a request is awaited of which no byte has come.
+        """
+        return self._decoder is None and not self._head
+
+    def inHead(self) -> bool:
+        """
+        Say whether a head is awaited or half here.
+        """
+        return self._decoder is None
+
+
+class ResponseReader:
+    """
+    Reads the one response to one request: interim ones, the head, the body, or after a 101 the raw bytes.
+
+    @ivar head: the final head, once it has come.
+    @ivar rest: bytes that came behind the end of the response.
+    """
+
+    def __init__(self, limits: Limits, request: RequestHead, answer: Answer) -> None:
+        """
+        @param limits: the bounds on the response.
+        @param request: the head of the request that it answers.
+        @param answer: what is told of each part.
+        """
+        self._limits = limits
+        self._method = request.method
+        self._upgrading = request.upgrade is not None
+        self._answer = answer
+        self._buffer = _HeadBuffer(limits, statusLineFault)
+        self._decoder: BodyDecoder | None = None
+        self.head: ResponseHead | None = None
+        self.rest = b""
+        self._ended = False
+        self._begun = False
+
+    def feed(self, data: bytes) -> None:
+        """
+        Take more bytes.
+
+        @raise Fault: if they break the protocol; nothing more may be fed then.
+        """
+        if data:
+            self._begun = True
+        while self._decoder is None:
+            if self._ended:
+                self.rest += data
+                return
+            found = self._buffer.feed(data)
+            if found is None:
+                return
+            head = parseResponse(found[0], self._limits, self._method, upgrading=self._upgrading)
+            data = found[1]
+            if head.status < 200 and head.status != 101:
+                self._answer.inform(head)
+                if not data:
+                    return
+                continue
+            self.head = head
+            framing = UNTIL_CLOSE if head.status == 101 else head.framing
+            if framing == 0:
+                self._ended = True
+                self.rest = data
+                self._answer.respond(head)
+                self._answer.finish()
+                return
+            self._decoder = bodyDecoder(framing, self._limits)
+            self._answer.respond(head)
+        if self._ended:
+            self.rest += data
+            return
+        rest = self._decoder.decode(data, self._answer.write) if data else None
+        if rest is not None:
+            self._ended = True
+            self.rest = rest
+            self._answer.finish(self._decoder.trailers)
+
+    def eof(self) -> bool:
+        """
+        Take note that no more bytes come.
+
+        @return: whether the response is whole; a body that lasts until close is finished by this.
+        """
+        if self._ended:
+            return True
+        if self._decoder is None or not self._decoder.atEnd():
+            return False
+        self._ended = True
+        self._answer.finish()
+        return True
+
+    def atEnd(self) -> bool:
+        """
+        Say whether the response has come to its end.
+        """
+        return self._ended
+
+    def hasBegun(self) -> bool:
+        """
+        Say whether any byte of a response has come.
+        """
+        return self._begun

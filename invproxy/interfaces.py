@@ -1,0 +1,182 @@
+"""
+The seams: where two implementations exist, or an application would add its own.
+
+The whole of invproxy is one shape. An B{asker} (a connection from a client, or an agent that fetched a request) calls
+L{IOrigin.open} with a request head and an L{IAnswer}, and gets back an L{IUpload} for the body. An B{answerer} (a pooled
+connection to a server, an in-process resource, the mailbox) calls the answer. Bodies flow through both with
+back-pressure, and either side may break off::
+
+    asker  --- open(head, answer), upload.write, upload.finish, upload.abort -->  answerer
+           <-- answer.inform, .respond, .write, .finish, .fail ----------------
+           --- upload.pauseAnswer, upload.resumeAnswer ----------------------->
+           <-- answer.pauseUpload, answer.resumeUpload ------------------------
+
+Rules that both sides keep, and that the contract suite in C{invproxy.test.test_origins} checks:
+
+ - C{inform} any number of times, then C{respond} once, C{write} any number of times, C{finish} once. C{fail} may come
+   instead of any of them, and is the last call.
+ - C{open} may call the answer before it returns.
+ - After C{abort} the answer is not called any more; after the answer's C{finish} or C{fail} the rest of the upload is
+   ignored.
+ - After C{respond} with a 101 both directions are raw bytes, and C{finish} closes one direction.
+ - Pausing is a request: what was already read may still come. Repeating it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from zope.interface import Attribute, Interface
+
+from invproxy.errors import Fault
+from invproxy.http1.heads import RequestHead, ResponseHead
+
+
+class IPeer(Interface):
+    """
+    The connection on which a request came.
+    """
+
+    address: IAddress = Attribute("The address of the peer.")
+    secure: bool = Attribute("Whether it came over TLS.")
+
+    def whenLost(callback: Callable[[], None]) -> Callable[[], None]:
+        """
+        Ask to be told when the connection is gone, even if the exchange was finished before.
+
+        @param callback: called without arguments, once.
+        @return: a function that takes the wish back.
+        """
+
+
+class IAnswer(Interface):
+    """
+    Where the answer to one request goes, and what the answerer may ask of the asker.
+    """
+
+    peer: IPeer = Attribute("The connection on which the request came.")
+
+    def inform(head: ResponseHead) -> None:
+        """
+        Send an interim response (1xx but 101).
+        """
+
+    def respond(head: ResponseHead) -> None:
+        """
+        Send the head of the final response.
+        """
+
+    def write(data: bytes) -> None:
+        """
+        Send a piece of the body.
+        """
+
+    def finish(trailers: bytes = b"") -> None:
+        """
+        End the response.
+
+        @param trailers: a block of trailer fields.
+        """
+
+    def fail(fault: Fault) -> None:
+        """
+        Break off: with an error answer if there was no C{respond}, else by cutting the response.
+        """
+
+    def pauseUpload() -> None:
+        """
+        Ask the asker to hold back the request body.
+        """
+
+    def resumeUpload() -> None:
+        """
+        Ask for more of the request body.
+        """
+
+
+class IUpload(Interface):
+    """
+    Where the body of one request goes, and what the asker may ask of the answerer.
+    """
+
+    def write(data: bytes) -> None:
+        """
+        Send a piece of the body.
+        """
+
+    def finish(trailers: bytes = b"") -> None:
+        """
+        End the request.
+
+        @param trailers: a block of trailer fields.
+        """
+
+    def abort(fault: Fault) -> None:
+        """
+        Break off: the asker is gone, or its request broke the protocol, and wants no answer any more.
+        """
+
+    def pauseAnswer() -> None:
+        """
+        Ask the answerer to hold back the response body.
+        """
+
+    def resumeAnswer() -> None:
+        """
+        Ask for more of the response body.
+        """
+
+
+class IOrigin(Interface):
+    """
+    What answers requests. A Resource that also provides this gets its requests as streams from our own site.
+    """
+
+    def open(head: RequestHead, answer: IAnswer) -> IUpload:
+        """
+        Begin one exchange; called as soon as the head of the request is whole.
+
+        @return: where the body goes. C{finish} is called on it even for a request without a body.
+        """
+
+
+class IExchange(Interface):
+    """
+    One request and its response, as a mailbox sees it.
+    """
+
+    id: str = Attribute("What names the exchange towards agents.")
+
+
+class IMailbox(Interface):
+    """
+    Per backend: the exchanges that wait, and the carriers that wait for them. The state may live in this process or in
+    a store that a fleet shares.
+    """
+
+    def put(exchange: IExchange) -> None:
+        """
+        Queue an exchange, or hand it to a carrier that waits.
+
+        @raise Fault: (too-many-pending) if the mailbox is full.
+        """
+
+    def claim(limit: int) -> Deferred[list[IExchange]]:
+        """
+        Wait for exchanges. Cancel the Deferred to stop waiting.
+
+        @param limit: how many to take at most.
+        @return: fires with one exchange or more, each under a lease.
+        """
+
+    def requeue(exchange: IExchange) -> None:
+        """
+        Put an exchange back to the front: its lease ran out, or its carrier was lost before it took it over.
+        """
+
+    def withdraw(exchange: IExchange) -> None:
+        """
+        Take an exchange out: it is not waiting any more.
+        """

@@ -1,0 +1,53 @@
+"""
+What can be set about a proxy.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+
+from attrs import frozen
+
+from invproxy.http1.limits import Limits
+
+
+@frozen(kw_only=True)
+class ProxySettings:
+    """
+    Times and bounds of a proxy. All times are in seconds, and 0 turns a clock off where that is said.
+
+    @ivar pollTimeout: how long an agent's poll waits before it is answered with nothing.
+    @ivar queueTimeout: how long a request waits for an agent.
+    @ivar responseTimeout: how long an agent may take for the first byte of a response; 0 is for ever.
+    @ivar idleTimeout: how long neither side may send a byte after the response head; also how long a kept connection
+        waits for its next request, and how long a client may stall in the middle of a request body.
+    @ivar headTimeout: how long the head of a request may take to arrive.
+    @ivar claimTimeout: how long an ID that was handed out may wait to be fetched before it is offered again.
+    @ivar backendTimeout: how long after the last call of its agents a backend counts as offline.
+    @ivar drainTimeout: how long exchanges in flight may take once the proxy is stopping.
+    @ivar maxPending: how many requests may wait for one backend.
+    @ivar maxBody: how many bytes a request body may have; 0 is any number.
+    @ivar maxConnections: how many clients may be connected.
+    @ivar maxBackends: how many backends are kept in open mode.
+    @ivar limits: bounds on heads (C{--max-head}), chunk lines and trailers.
+    @ivar trustedProxies: peers whose forwarding fields are believed.
+    @ivar trustUnixPeers: whether peers on UNIX sockets are believed, too.
+    @ivar userHeader: the field in which a trusted proxy names the end user, or L{None}.
+    """
+
+    pollTimeout: float = 30.0
+    queueTimeout: float = 30.0
+    responseTimeout: float = 0.0
+    idleTimeout: float = 300.0
+    headTimeout: float = 30.0
+    claimTimeout: float = 5.0
+    backendTimeout: float = 300.0
+    drainTimeout: float = 30.0
+    maxPending: int = 1000
+    maxBody: int = 0
+    maxConnections: int = 10000
+    maxBackends: int = 1000
+    limits: Limits = Limits()
+    trustedProxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trustUnixPeers: bool = False
+    userHeader: bytes | None = None
