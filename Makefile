@@ -34,7 +34,7 @@ integration: $(VENV)/installed-test $(VENV)/installed-integration
 	$(if $(INTEGRATION),$(BIN)/python -m twisted.trial --temp-directory=_trial_temp-integration $(call modules,$(INTEGRATION)),@echo "no integration tests")
 
 docs: $(VENV)/installed-docs
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 	PYTHONPATH=docs $(BIN)/python -m pydoctor --config=docs/pydoctor.ini
 	@echo "docs: docs/_build/html/index.html"
 
