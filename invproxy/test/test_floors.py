@@ -15,7 +15,7 @@ ROOT = Path(invproxy.__file__).parent
 
 FLOORS = (
     # 0: pure; bytes in, events out, bytes out.
-    ("invproxy", "errors", "http1.*", "wire.*"),
+    ("invproxy", "errors", "errorpage", "http1.*", "wire.*"),
     # 1: contracts.
     ("interfaces",),
     # 2: state, with the clock injected and no sockets.
