@@ -50,6 +50,11 @@ class IPeer(Interface):
         @return: a function that takes the wish back.
         """
 
+    def countAsAgent() -> None:
+        """
+        Take the connection out of the number of clients: it is the link of an agent.
+        """
+
 
 class IAnswer(Interface):
     """
@@ -57,6 +62,11 @@ class IAnswer(Interface):
     """
 
     peer: IPeer = Attribute("The connection on which the request came.")
+
+    def identify(requestID: str, endUser: str = "") -> None:
+        """
+        Say what the exchange is called and whose it is, for error answers and the access log.
+        """
 
     def inform(head: ResponseHead) -> None:
         """
@@ -179,4 +189,43 @@ class IMailbox(Interface):
     def withdraw(exchange: IExchange) -> None:
         """
         Take an exchange out: it is not waiting any more.
+        """
+
+
+class IAccessLog(Interface):
+    """
+    Where a line about each finished exchange goes.
+    """
+
+    def log(
+        peer: str,
+        user: str,
+        start: float,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        status: int,
+        sent: int,
+        duration: float,
+        referer: bytes,
+        userAgent: bytes,
+        requestID: str,
+        error: str,
+    ) -> None:
+        """
+        Note one exchange. Called once for each, on its end, with positional arguments; it must not raise, nor wait.
+
+        @param peer: the address of the client's connection, without its port; C{"unix"} for a UNIX socket.
+        @param user: the end user, or C{""}.
+        @param start: when the request began, in seconds since the epoch.
+        @param method: the method, or C{b""} where no request line was understood.
+        @param target: the request target, as it came.
+        @param minor: the minor version of HTTP that the client spoke.
+        @param status: the status of the response, or 0 if there was none.
+        @param sent: how many bytes of the response's body were sent.
+        @param duration: how long the exchange took, in seconds.
+        @param referer: the value of Referer, or C{b""}.
+        @param userAgent: the value of User-Agent, or C{b""}.
+        @param requestID: the exchange's ID, or C{""}.
+        @param error: the code with which it failed, or C{""}.
         """

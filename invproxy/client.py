@@ -1,0 +1,477 @@
+"""
+The streaming HTTP client: the server behind one endpoint, with a pool of kept connections.
+
+A request's body is written as it comes and its answer passed on as it comes, both with back-pressure; nothing is
+followed, decoded or rewritten. One request is on a connection at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from invproxy.errors import INTERNAL, ORIGIN_BAD_RESPONSE, ORIGIN_REFUSED, Fault
+from invproxy.http1.framing import CHUNKED, lastChunk
+from invproxy.http1.heads import RequestHead
+from invproxy.http1.limits import DEFAULT_LIMITS, Limits
+from invproxy.http1.readers import ResponseReader
+from invproxy.interfaces import IAnswer, IOrigin, IUpload
+
+_MOST_EARLY = 65536
+"""Bytes of a request body that are taken while its connection does not stand yet."""
+
+
+@implementer(IUpload)
+class ClientStream:
+    """
+    One request on its way to a server, and its answer.
+
+    @ivar head: the head of the request.
+    @ivar answer: what is told of the response.
+    @ivar ended: whether nothing more is passed on.
+    """
+
+    __slots__ = (
+        "_client",
+        "_connecting",
+        "_connection",
+        "_early",
+        "_earlySize",
+        "_left",
+        "_paused",
+        "_retried",
+        "_whole",
+        "answer",
+        "ended",
+        "head",
+    )
+
+    def __init__(self, client: StreamingClient, head: RequestHead, answer: IAnswer) -> None:
+        self._client = client
+        self.head = head
+        self.answer = answer
+        self.ended = False
+        self._connection: ClientConnection | None = None
+        self._connecting: Deferred[IProtocol] | None = None
+        self._early: list[bytes] = []
+        self._earlySize = 0
+        self._left = head.framing
+        self._paused = False
+        self._retried = False
+        self._whole = False
+
+    # The upload.
+
+    def write(self, data: bytes) -> None:
+        if self.ended or not data:
+            return
+        size = len(data)
+        if self.head.framing == CHUNKED:
+            self._send(b"%x\r\n" % size, data, b"\r\n")
+        elif self.head.upgrade is not None:
+            self._send(data)
+        elif size <= self._left:
+            self._left -= size
+            self._send(data)
+        else:
+            self._giveUp(Fault(INTERNAL, "a request body longer than its Content-Length"))
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self.ended:
+            return
+        if self._whole:
+            if self._connection is not None and self._connection.isRaw():
+                self._connection.closeWriting()
+        elif self._left > 0:
+            self._giveUp(Fault(INTERNAL, "a request body shorter than its Content-Length"))
+        else:
+            self._whole = True
+            if self.head.framing == CHUNKED:
+                self._send(lastChunk(trailers))
+
+    def _send(self, *pieces: bytes) -> None:
+        if self._connection is not None:
+            self._connection.sendAll(pieces)
+            return
+        self._early += pieces
+        self._earlySize += sum(map(len, pieces))
+        if self._earlySize >= _MOST_EARLY:
+            self.answer.pauseUpload()
+
+    def abort(self, fault: Fault) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        elif self._connection is not None:
+            self._connection.abort()
+
+    def pauseAnswer(self) -> None:
+        self._paused = True
+        if self._connection is not None and not self.ended:
+            self._connection.pauseReading()
+
+    def resumeAnswer(self) -> None:
+        self._paused = False
+        if self._connection is not None and not self.ended:
+            self._connection.resumeReading()
+
+    # The connection.
+
+    def begin(self) -> None:
+        """
+        Find a connection and send the request.
+        """
+        kept = None if self._retried else self._client.takeKept()
+        if kept is not None:
+            self._use(kept)
+        else:
+            self._connecting = self._client.connect()
+            self._connecting.addCallbacks(self._connected, self._refused)
+
+    def _connected(self, protocol: IProtocol) -> None:
+        self._connecting = None
+        assert isinstance(protocol, ClientConnection)
+        if self.ended:
+            protocol.abort()
+        else:
+            self._use(protocol)
+
+    def _refused(self, failure: Failure) -> None:
+        self._connecting = None
+        if not self.ended:
+            self.ended = True
+            self.answer.fail(Fault(ORIGIN_REFUSED, failure.getErrorMessage()))
+
+    def _use(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        connection.carry(self)
+        early, self._early = self._early, []
+        connection.sendAll((self.head.encode(), *early))
+        if self._paused:
+            connection.pauseReading()
+        if self._earlySize >= _MOST_EARLY:
+            self._earlySize = 0
+            self.answer.resumeUpload()
+
+    def isWhole(self) -> bool:
+        """
+        Say whether the request has been sent to its end.
+        """
+        return self._whole
+
+    def lost(self, fault: Fault, *, unanswered: bool) -> None:
+        """
+        The connection broke before the end of the response.
+
+        @param fault: what to tell the asker, unless the request may be sent once more.
+        @param unanswered: whether the connection was a kept one and not a byte of a response came: then the server
+            most likely closed it for being idle, and a request that may be repeated is, on a new connection.
+        """
+        self._connection = None
+        if self.ended:
+            return
+        if unanswered and not self._retried and self.head.isReplayable():
+            self._retried = True
+            self.begin()
+        else:
+            self.ended = True
+            self.answer.fail(fault)
+
+    def _giveUp(self, fault: Fault) -> None:
+        self.abort(fault)
+        self.answer.fail(fault)
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class ClientConnection(Protocol):
+    """
+    One connection to a server.
+
+    @ivar keptAt: since when it has been idle, in seconds on the client's clock.
+    """
+
+    keptAt = 0.0
+    _reader: ResponseReader
+    _stream: ClientStream | None = None
+    _uses = 0
+    _readingPaused = False
+    _readingClosed = False
+    _writingClosed = False
+    _lost = False
+
+    def __init__(self, client: StreamingClient) -> None:
+        self._client = client
+
+    def carry(self, stream: ClientStream) -> None:
+        """
+        Take a request, which the stream then writes.
+        """
+        self._stream = stream
+        self._uses += 1
+        self._reader = ResponseReader(self._client.limits, stream.head, stream.answer)
+
+    def isRaw(self) -> bool:
+        """
+        Say whether the connection has left HTTP by an upgrade.
+        """
+        return self._stream is not None and self._reader.head is not None and self._reader.head.status == 101
+
+    def sendAll(self, pieces: tuple[bytes, ...]) -> None:
+        """
+        Write to the server.
+        """
+        assert self.transport is not None
+        self.transport.writeSequence(pieces)
+
+    # What the transport calls.
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        assert transport is not None
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self._client.connections.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        stream = self._stream
+        if stream is None:
+            self.abort()  # a server that speaks without being asked
+            return
+        try:
+            self._reader.feed(data)
+        except Fault as fault:
+            self._break(Fault(ORIGIN_BAD_RESPONSE, fault.detail))
+            return
+        if self._reader.atEnd():
+            self._responseEnded(stream)
+
+    def readConnectionLost(self) -> None:
+        self._readingClosed = True
+        if self.isRaw() and not self._writingClosed:
+            self._reader.eof()
+        else:
+            self._ended()
+
+    def writeConnectionLost(self) -> None:
+        self._writingClosed = True
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        self._client.forget(self)
+        if reason.check(ConnectionDone):
+            self._ended()
+        else:
+            self._break(Fault(ORIGIN_BAD_RESPONSE, "the connection broke before the end of the response"))
+
+    def _ended(self) -> None:
+        """
+        No more bytes come: the response is whole, or broken.
+        """
+        stream = self._stream
+        if stream is None:
+            self.close()
+        elif self._reader.eof():
+            self._responseEnded(stream)
+        else:
+            self._break(Fault(ORIGIN_BAD_RESPONSE, "the connection ended before the response"))
+
+    def _break(self, fault: Fault) -> None:
+        stream = self._stream
+        self.abort()
+        if stream is not None:
+            stream.lost(fault, unanswered=self._uses > 1 and not self._reader.hasBegun())
+
+    def _responseEnded(self, stream: ClientStream) -> None:
+        self._stream = None
+        head = self._reader.head
+        assert head is not None
+        if stream.ended or not head.keepAlive or not stream.isWhole() or self._reader.rest or head.status == 101:
+            self.close()
+        elif not self._lost:
+            self.resumeReading()
+            self._client.keep(self)
+        stream.ended = True
+
+    def closeWriting(self) -> None:
+        """
+        End the direction towards the server of an upgraded connection.
+        """
+        transport = self.transport
+        assert transport is not None
+        if self._readingClosed or not ITCPTransport.providedBy(transport) or ISSLTransport.providedBy(transport):
+            self.close()
+        else:
+            self._writingClosed = True
+            transport.loseWriteConnection()
+
+    def close(self) -> None:
+        """
+        Close once everything is written.
+        """
+        self._client.forget(self)
+        if not self._lost:
+            assert self.transport is not None
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close now, and tell nobody.
+        """
+        self._client.forget(self)
+        self._stream = None
+        if not self._lost:
+            assert self.transport is not None
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+
+    def pauseReading(self) -> None:
+        """
+        Hold back the response.
+        """
+        if not self._readingPaused and not self._lost:
+            self._readingPaused = True
+            assert self.transport is not None
+            self.transport.pauseProducing()
+
+    def resumeReading(self) -> None:
+        """
+        Read on.
+        """
+        if self._readingPaused and not self._lost:
+            self._readingPaused = False
+            assert self.transport is not None
+            self.transport.resumeProducing()
+
+    # As the producer of what the transport sends.
+
+    def pauseProducing(self) -> None:
+        if self._stream is not None:
+            self._stream.answer.pauseUpload()
+
+    def resumeProducing(self) -> None:
+        if self._stream is not None:
+            self._stream.answer.resumeUpload()
+
+    def stopProducing(self) -> None:
+        pass  # connectionLost says so, too
+
+
+@implementer(IOrigin)
+class StreamingClient:
+    """
+    The server behind an endpoint, as an L{IOrigin}.
+
+    @ivar connections: all that stand.
+    @ivar limits: the bounds on responses.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        keepTime: float = 1.5,
+        maxKept: int = 256,
+    ) -> None:
+        """
+        @param clock: what tells the time.
+        @param endpoint: where the server is; bounds the time of a connection attempt.
+        @param limits: the bounds on responses.
+        @param keepTime: seconds for which an idle connection is kept. Servers commonly close theirs after 2 to 5, and
+            a request that meets such a close may not be sent again unless it is idempotent.
+        @param maxKept: how many idle connections are kept.
+        """
+        self.limits = limits
+        self.connections: set[ClientConnection] = set()
+        self._clock = clock
+        self._endpoint = endpoint
+        self._keepTime = keepTime
+        self._maxKept = maxKept
+        self._kept: deque[ClientConnection] = deque()
+        self._sweeping: IDelayedCall | None = None
+        self._factory = Factory.forProtocol(lambda: ClientConnection(self))
+        self._factory.noisy = False
+
+    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        stream = ClientStream(self, head, answer)
+        stream.begin()
+        return stream
+
+    def connect(self) -> Deferred[IProtocol]:
+        """
+        Make a new connection.
+
+        @return: fires with a L{ClientConnection}.
+        """
+        return self._endpoint.connect(self._factory)
+
+    def keep(self, connection: ClientConnection) -> None:
+        """
+        Take back a connection that can carry another request.
+        """
+        connection.keptAt = self._clock.seconds()
+        self._kept.append(connection)
+        if len(self._kept) > self._maxKept:
+            self._kept.popleft().close()
+        if self._sweeping is None:
+            self._sweeping = self._clock.callLater(self._keepTime, self._sweep)
+
+    def takeKept(self) -> ClientConnection | None:
+        """
+        Give out the connection that was in use last, as it is the most likely to stand still.
+        """
+        expired = self._clock.seconds() - self._keepTime
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.keptAt > expired:
+                return connection
+            connection.close()
+        return None
+
+    def forget(self, connection: ClientConnection) -> None:
+        """
+        Take note that a connection is gone.
+        """
+        self.connections.discard(connection)
+        if connection.keptAt and connection in self._kept:
+            self._kept.remove(connection)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        expired = self._clock.seconds() - self._keepTime
+        while self._kept and self._kept[0].keptAt <= expired:
+            self._kept.popleft().close()
+        if self._kept:
+            delay = self._kept[0].keptAt - expired
+            self._sweeping = self._clock.callLater(delay, self._sweep)
+
+    def close(self) -> None:
+        """
+        Close all connections, those in use as well.
+        """
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for connection in list(self.connections):
+            connection.abort()
+        self._kept.clear()

@@ -1,0 +1,43 @@
+"""
+Routing: the choice of a backend for a request.
+"""
+
+from __future__ import annotations
+
+from invproxy.errors import AGENT_OFFLINE, NO_BACKEND, Fault
+from invproxy.http1.fields import value
+from invproxy.http1.heads import RequestHead
+from invproxy.mailbox import Mailbox, Mailboxes
+from invproxy.wire.poll import BACKEND
+
+
+class OpenRouter:
+    """
+    Routing in open mode, where there is no registry: by C{X-Inverting-Proxy-Backend}, else by the first label of Host,
+    else to the backend whose agent's session began most recently.
+    """
+
+    def __init__(self, mailboxes: Mailboxes) -> None:
+        self._mailboxes = mailboxes
+
+    def route(self, head: RequestHead) -> Mailbox:
+        """
+        Choose the best match first, and ask whether it lives second.
+
+        @param head: the request as the client sent it.
+        @raise Fault: no-backend or agent-offline.
+        """
+        named = value(head.fields, BACKEND)
+        if named is not None:
+            mailbox = self._mailboxes.get(named.decode("latin-1"))
+            if mailbox is None:
+                raise Fault(NO_BACKEND, f"no backend {named[:60].decode('latin-1')!r}")
+        else:
+            label = (head.host or b"").partition(b":")[0].partition(b".")[0].lower().decode("latin-1")
+            mailbox = self._mailboxes.get(label) or self._latest()
+        if mailbox is None or self._mailboxes.isOffline(mailbox):
+            raise Fault(AGENT_OFFLINE)
+        return mailbox
+
+    def _latest(self) -> Mailbox | None:
+        return max(self._mailboxes, key=lambda mailbox: mailbox.sessionBegan, default=None)

@@ -1,0 +1,612 @@
+"""
+The streaming HTTP server: one channel for each connection.
+
+A request is handed on as soon as its head is whole, and its answer is written as it comes. Requests of one connection are
+answered in order, one at a time: what is pipelined behind the present one waits, and is not even read beyond a bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from invproxy.errorpage import renderFault
+from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Code, Fault
+from invproxy.http1.fields import value
+from invproxy.http1.framing import lastChunk
+from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.http1.readers import RequestReader
+from invproxy.interfaces import IAnswer, IPeer, IUpload
+
+if TYPE_CHECKING:
+    from invproxy.site import StreamingSite
+
+_log = Logger(namespace="invproxy.server")
+
+_MOST_PIPELINED = 65536
+"""Bytes that may wait behind a request before its connection is not read any more."""
+
+_MOST_DISCARDED = 1 << 20
+"""Bytes of a request body that are read for nothing once it was answered, so that the answer is not lost to a reset."""
+
+_LINGER = 2.0
+"""Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
+
+_hasDate = re.compile(rb"\r\n[Dd][Aa][Tt][Ee]:").search
+
+
+@implementer(IUpload)
+class Discard:
+    """
+    An upload that nobody wants.
+    """
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def finish(self, trailers: bytes = b"") -> None:
+        pass
+
+    def abort(self, fault: Fault) -> None:
+        pass
+
+    def pauseAnswer(self) -> None:
+        pass
+
+    def resumeAnswer(self) -> None:
+        pass
+
+
+DISCARD = Discard()
+
+
+class _EarlyRest(Discard):
+    """
+    What is left of a request body after the answer: read for nothing, so that the connection can go on.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._discarded = 0
+
+    def write(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > _MOST_DISCARDED:
+            self._channel.close()
+
+    def finish(self, trailers: bytes = b"") -> None:
+        self._channel.proceed()
+
+
+@implementer(IAnswer)
+class ServerStream:
+    """
+    One request on a connection, and its answer.
+
+    @ivar head: the head of the request.
+    @ivar upload: where the body of the request goes.
+    @ivar began: when the head was whole, in seconds on the site's clock.
+    @ivar status: the status of the answer; 0 before there is one.
+    @ivar sent: bytes of the answer's body so far.
+    @ivar error: what broke the exchange, if anything did.
+    @ivar requestID: what the exchange is called; empty for requests that are not exchanges.
+    @ivar endUser: whose it is, or empty.
+    """
+
+    __slots__ = (
+        "_bodyless",
+        "_channel",
+        "_chunked",
+        "_left",
+        "_told100",
+        "began",
+        "endUser",
+        "error",
+        "finished",
+        "head",
+        "requestID",
+        "sent",
+        "status",
+        "upload",
+    )
+
+    def __init__(self, channel: Channel, head: RequestHead, began: float) -> None:
+        self._channel = channel
+        self.head = head
+        self.began = began
+        self.upload: IUpload = DISCARD
+        self.status = 0
+        self.sent = 0
+        self.finished = False
+        self.error: Code | None = None
+        self.requestID = ""
+        self.endUser = ""
+        self._told100 = False
+        self._bodyless = False
+        self._chunked = False
+        self._left = -1
+
+    @property
+    def peer(self) -> Channel:
+        """
+        The connection on which the request came.
+        """
+        return self._channel
+
+    def identify(self, requestID: str, endUser: str = "") -> None:
+        self.requestID = requestID
+        self.endUser = endUser
+
+    def inform(self, head: ResponseHead) -> None:
+        if self.finished or self.status or self.head.minor == 0:
+            return
+        if head.status == 100:
+            self._told100 = True
+        self._channel.send(head.encode())
+
+    def respond(self, head: ResponseHead) -> None:
+        if self.finished or self.status:
+            return
+        self.status = head.status
+        channel = self._channel
+        if head.status == 101:
+            channel.send(head.encode())
+            channel.becomeRaw()
+            return
+        hop = b""
+        if head.status == 204 or head.status == 304 or self.head.method == b"HEAD":
+            self._bodyless = True
+        elif head.framing >= 0:
+            self._left = head.framing
+        elif self.head.minor == 1:
+            self._chunked = True
+            hop = b"\r\nTransfer-Encoding: chunked"
+        else:
+            channel.closing = True
+        if not self.head.keepAlive or (
+            # The client may or may not send the body that it did not get leave for: nobody can tell.
+            self.head.expectsContinue and not self._told100 and not channel.hasWholeRequest()
+        ):
+            channel.closing = True
+        if channel.closing:
+            hop += b"\r\nConnection: close"
+        if not _hasDate(head.fields):
+            hop += channel.site.date()
+        channel.send(head.encode(hop))
+
+    def write(self, data: bytes) -> None:
+        if self.finished or self._bodyless or not data:
+            return
+        size = len(data)
+        if self._chunked:
+            self._channel.sendAll((b"%x\r\n" % size, data, b"\r\n"))
+        else:
+            if self._left >= 0:
+                if size > self._left:
+                    self.fail(Fault(INTERNAL, "an answer longer than its Content-Length"))
+                    return
+                self._left -= size
+            self._channel.send(data)
+        self.sent += size
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self.finished:
+            return
+        if self._left > 0:
+            self.fail(Fault(INTERNAL, "an answer shorter than its Content-Length"))
+            return
+        self.finished = True
+        if self._chunked:
+            self._channel.send(lastChunk(trailers))
+        self._channel.streamFinished(self)
+
+    def fail(self, fault: Fault) -> None:
+        if self.finished:
+            return
+        self.error = fault.code
+        if self.status:
+            self.finished = True
+            self._channel.cut(self)
+            return
+        accept = value(self.head.fields, b"accept")
+        head, body = renderFault(fault, accept, self.requestID, method=self.head.method)
+        self.respond(head)
+        self.write(body)
+        self.finish()
+
+    def pauseUpload(self) -> None:
+        self._channel.pauseUpload(self)
+
+    def resumeUpload(self) -> None:
+        self._channel.resumeUpload(self)
+
+
+@implementer(IPushProducer, IPeer, IHalfCloseableProtocol)
+class Channel(Protocol):
+    """
+    One connection from a client or an agent.
+
+    @ivar site: what all connections of this server share.
+    @ivar closing: whether the connection ends with the present answer.
+    @ivar secure: whether it is over TLS.
+    """
+
+    closing = False
+    secure = False
+    askedAt = 0.0
+    _stream: ServerStream | None = None
+    _raw = False
+    _isAgent = False
+    _surplus = False
+    _flooded = False
+    _uploadPaused = False
+    _readingPaused = False
+    _writingPaused = False
+    _busy = False
+    _served = False
+    _lingering = False
+    _lost = False
+    _discarded = 0
+    _since = 0.0
+
+    def __init__(self, site: StreamingSite) -> None:
+        self.site = site
+        self._reader = RequestReader(site.limits, self._opened)
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def address(self) -> IAddress:
+        """
+        Where it comes from; behind the PROXY protocol, what that says.
+        """
+        assert self.transport is not None
+        return self.transport.getPeer()
+
+    # What the transport calls.
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        assert transport is not None
+        self.secure = ISSLTransport.providedBy(transport)
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self._surplus = not self.site.admit(self)
+        self._since = self.site.clock.seconds()
+        self._watch(self.site.headTimeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._raw:
+            if self._stream is not None:
+                self._stream.upload.write(data)
+        elif self._lingering:
+            self._discarded += len(data)
+            if self._discarded > _MOST_DISCARDED:
+                self.abort()
+        else:
+            fresh = self._stream is None and self._reader.atStart()
+            self._work(data)
+            if fresh and self._stream is None and not self._reader.atStart():
+                self._since = self.site.clock.seconds()
+                self._watch(self.site.headTimeout)
+
+    def readConnectionLost(self) -> None:
+        stream = self._stream
+        if stream is None:
+            self.close()
+        elif self._raw:
+            upload, stream.upload = stream.upload, DISCARD
+            upload.finish()
+            if stream.finished:
+                self.close()
+        else:
+            self.abort()
+
+    def writeConnectionLost(self) -> None:
+        if not self._lingering and (self._stream is None or not self._stream.finished):
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        self.site.forget(self)
+        if not self._isAgent:
+            self.site.clients -= 1
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            upload, stream.upload = stream.upload, DISCARD
+            if not stream.finished:
+                stream.finished = True
+                stream.error = stream.error or CLIENT_GONE
+                self.site.streamEnded(stream)
+            upload.abort(Fault(CLIENT_GONE))
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    # As the producer of what the transport sends.
+
+    def pauseProducing(self) -> None:
+        self._writingPaused = True
+        if self._stream is not None:
+            self._stream.upload.pauseAnswer()
+
+    def resumeProducing(self) -> None:
+        self._writingPaused = False
+        if self._stream is not None:
+            self._stream.upload.resumeAnswer()
+
+    def stopProducing(self) -> None:
+        pass  # connectionLost says so, too
+
+    # Requests, one after the other.
+
+    def _work(self, data: bytes) -> None:
+        """
+        Read on, and after each answered request the next one; in a loop, as thousands may be pipelined.
+        """
+        self._busy = True
+        try:
+            self._reader.feed(data)
+            while self._stream is None and not self._gone() and self._reader.atEnd():
+                self._reader.next()
+        except Fault as fault:
+            self._refuse(fault)
+        finally:
+            self._busy = False
+        if not self._flooded and len(self._reader.rest) > _MOST_PIPELINED:
+            self._flooded = True
+            self._adjustReading()
+
+    def _opened(self, head: RequestHead) -> IUpload:
+        stream = ServerStream(self, head, self.site.clock.seconds())
+        self._stream = stream
+        try:
+            if self._surplus and not self.site.isAgentCall(head):
+                self.closing = True
+                raise Fault(TOO_MANY_CONNECTIONS)
+            upload = self.site.origin.open(head, stream)
+        except Fault as fault:
+            stream.fail(fault)
+        except Exception:
+            _log.failure("opening {method} {target} failed", method=head.method, target=head.target)
+            stream.fail(Fault(INTERNAL))
+        else:
+            if not stream.finished:
+                stream.upload = upload
+                if self._writingPaused:
+                    upload.pauseAnswer()
+                return upload
+        return _EarlyRest(self) if head.framing else DISCARD
+
+    def hasWholeRequest(self) -> bool:
+        """
+        Say whether the present request has come to its end.
+        """
+        return self._reader.atEnd()
+
+    def streamFinished(self, stream: ServerStream) -> None:
+        """
+        Go on after an answer.
+        """
+        self.site.streamEnded(stream)
+        if stream is not self._stream:
+            return
+        if self._raw:
+            self._closeWriting(stream)
+        elif self._reader.atEnd():
+            self.proceed()
+        elif self.closing:
+            self._linger()
+        else:
+            stream.upload = DISCARD
+            self._reader.redirect(_EarlyRest(self))
+            self._uploadPaused = False
+            self._adjustReading()
+            self._since = self.site.clock.seconds()
+            self._watch(_LINGER)
+
+    def proceed(self) -> None:
+        """
+        Go on after a request that was answered and has come to its end.
+        """
+        self._stream = None
+        self._served = True
+        if self._gone():
+            return
+        if self.closing:
+            self.close()
+            return
+        self._uploadPaused = self._flooded = False
+        self._adjustReading()
+        self._since = self.site.clock.seconds()
+        self._watch(self.site.idleTimeout)
+        if not self._busy:
+            self._work(b"")
+
+    def _refuse(self, fault: Fault) -> None:
+        """
+        The client broke the protocol: answer while there is a way to, then close.
+        """
+        if self._lost:
+            return
+        self.closing = True
+        stream = self._stream
+        if stream is None:
+            stream = self._stream = ServerStream(self, RequestHead(b"", b""), self._since)
+        upload, stream.upload = stream.upload, DISCARD
+        stream.fail(fault)
+        upload.abort(fault)
+        self._linger()
+
+    # Reading.
+
+    def pauseUpload(self, stream: ServerStream) -> None:
+        """
+        Hold back the body of a request.
+        """
+        if stream is self._stream and not stream.finished:
+            self._uploadPaused = True
+            self._adjustReading()
+
+    def resumeUpload(self, stream: ServerStream) -> None:
+        """
+        Read on.
+        """
+        if stream is self._stream and self._uploadPaused:
+            self._uploadPaused = False
+            self._adjustReading()
+
+    def _adjustReading(self) -> None:
+        # Behind a request that has come whole is read on, whatever its answerer asks: it shows when the client leaves.
+        pause = self._flooded or (self._uploadPaused and (self._raw or not self._reader.atEnd()))
+        if pause != self._readingPaused and not self._lost:
+            self._readingPaused = pause
+            assert self.transport is not None
+            if pause:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def becomeRaw(self) -> None:
+        """
+        Leave HTTP: from here on both directions are bytes of another protocol.
+        """
+        self._raw = True
+        rest, self._reader.rest = self._reader.rest, b""
+        self._flooded = False
+        self._adjustReading()
+        if rest:
+            # The answerer is in the middle of its own call; it gets the bytes that came early in the next turn.
+            self.site.clock.callLater(0, self.dataReceived, rest)
+
+    # Writing and closing.
+
+    def send(self, data: bytes) -> None:
+        """
+        Write to the connection.
+        """
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def sendAll(self, pieces: tuple[bytes, ...]) -> None:
+        """
+        Write several pieces to the connection.
+        """
+        assert self.transport is not None
+        self.transport.writeSequence(pieces)
+
+    def cut(self, stream: ServerStream) -> None:
+        """
+        End a response that broke, so that it never looks whole.
+        """
+        self.site.streamEnded(stream)
+        self.abort()
+
+    def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+
+        def forget() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return forget
+
+    def countAsAgent(self) -> None:
+        if not self._isAgent:
+            self._isAgent = True
+            self._surplus = False
+            self.site.clients -= 1
+
+    def drain(self) -> None:
+        """
+        Close once the present answer is out, or now if nothing is asked.
+        """
+        self.closing = True
+        if self._stream is None and self._reader.atStart():
+            self.close()
+
+    def _gone(self) -> bool:
+        return self._lost or self._lingering
+
+    def _closeWriting(self, stream: ServerStream) -> None:
+        if stream.upload is not DISCARD and not self.secure and ITCPTransport.providedBy(self.transport):
+            assert self.transport is not None
+            self.transport.loseWriteConnection()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """
+        Close once everything is written.
+        """
+        if not self._lost:
+            assert self.transport is not None
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close now, whatever is still to be written.
+        """
+        if not self._lost:
+            assert self.transport is not None
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+
+    def _linger(self) -> None:
+        """
+        Close without losing the answer: end writing, and read for nothing for a while (RFC 9112, section 9.6).
+        """
+        if self._gone():
+            return
+        self._lingering = True
+        self._stream = None
+        self._flooded = self._uploadPaused = False
+        self._adjustReading()
+        transport = self.transport
+        assert transport is not None
+        transport.unregisterProducer()
+        if ITCPTransport.providedBy(transport) and not self.secure:
+            transport.loseWriteConnection()
+        self._since = self.site.clock.seconds()
+        self._watch(_LINGER)
+
+    # Deadlines: the head of a request, the wait for the next one, and lingering. The exchange has clocks of its own.
+
+    def _watch(self, seconds: float) -> None:
+        if seconds:
+            self.site.wheel.watch(self, self._since + seconds)
+
+    def checkDeadline(self, now: float) -> float:
+        if self._lost or self._raw:
+            return 0.0
+        act: Callable[[], None] = self.close
+        if self._lingering:
+            seconds, act = _LINGER, self.close if self.secure else self.abort
+        elif self._stream is not None:
+            if not self._stream.finished:
+                return 0.0
+            seconds = _LINGER
+        elif not self._reader.atStart():
+            seconds, act = self.site.headTimeout, lambda: self._refuse(Fault(HEAD_TIMEOUT))
+        else:
+            seconds = self.site.idleTimeout if self._served else self.site.headTimeout
+        if not seconds:
+            return 0.0
+        if now < self._since + seconds:
+            return self._since + seconds
+        act()
+        return 0.0

@@ -1,0 +1,147 @@
+"""
+The site: what all connections of one streaming HTTP server share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from invproxy.http1.heads import RequestHead
+from invproxy.http1.limits import DEFAULT_LIMITS, Limits
+from invproxy.interfaces import IOrigin
+from invproxy.server import Channel, ServerStream
+from invproxy.timers import Wheel
+
+_SURPLUS = 64
+"""Connections beyond the bound that still get to hear why they are refused; the rest is closed at once."""
+
+
+def _never(head: RequestHead) -> bool:
+    return False
+
+
+def _ignore(stream: ServerStream) -> None:
+    pass
+
+
+@implementer(IProtocolNegotiationFactory)
+class StreamingSite(Factory):
+    """
+    A factory of L{Channel}s that hand their requests to an L{IOrigin}; to serve a tree of Resources, hand it a
+    L{invproxy.resources.ResourceOrigin}.
+
+    @ivar origin: what answers the requests.
+    @ivar clock: what tells the time.
+    @ivar wheel: the deadlines of the connections.
+    @ivar clients: how many clients are connected, agents' links left out.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        origin: IOrigin,
+        clock: IReactorTime,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        headTimeout: float = 30.0,
+        idleTimeout: float = 300.0,
+        maxConnections: int = 10000,
+        isAgentCall: Callable[[RequestHead], bool] = _never,
+        streamEnded: Callable[[ServerStream], None] = _ignore,
+    ) -> None:
+        """
+        @param origin: what answers the requests.
+        @param clock: what tells the time.
+        @param limits: bounds on requests.
+        @param headTimeout: seconds for the head of a request, and for the first one to begin; 0 is for ever.
+        @param idleTimeout: seconds for which a kept connection may wait for its next request; 0 is for ever.
+        @param maxConnections: how many clients may be connected.
+        @param isAgentCall: tells the requests that are served even when there are too many clients.
+        @param streamEnded: called with each stream when its answer has ended, however.
+        """
+        self.origin = origin
+        self.clock = clock
+        self.limits = limits
+        self.headTimeout = headTimeout
+        self.idleTimeout = idleTimeout
+        self.isAgentCall = isAgentCall
+        self.streamEnded = streamEnded
+        self.wheel = Wheel(clock)
+        self.clients = 0
+        self._maxConnections = maxConnections
+        self._channels: set[Channel] = set()
+        self._drained: Deferred[None] | None = None
+        self._draining = False
+        self._dateAt = -1
+        self._date = b""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        What is offered by ALPN (RFC 7301).
+        """
+        return [b"http/1.1"]
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:
+        if self.clients >= self._maxConnections + _SURPLUS:
+            return None
+        return Channel(self)
+
+    def admit(self, channel: Channel) -> bool:
+        """
+        Take note of a new connection.
+
+        @return: whether there is room for another client.
+        """
+        self._channels.add(channel)
+        self.clients += 1
+        channel.closing = self._draining
+        return self.clients <= self._maxConnections
+
+    def forget(self, channel: Channel) -> None:
+        """
+        Take note that a connection is gone.
+        """
+        self._channels.discard(channel)
+        if self._drained is not None and not self._channels:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def date(self) -> bytes:
+        """
+        The Date field of this second (RFC 9110, section 6.6.1), as a block.
+        """
+        now = int(self.clock.seconds())
+        if now != self._dateAt:
+            self._dateAt = now
+            self._date = b"\r\nDate: " + formatdate(now, usegmt=True).encode("ascii")
+        return self._date
+
+    def drain(self) -> Deferred[None]:
+        """
+        Close the connections that ask for nothing, and the others after their answers.
+
+        @return: fires when all are closed.
+        """
+        self._draining = True
+        for channel in list(self._channels):
+            channel.drain()
+        if not self._channels:
+            self.wheel.stop()
+            return succeed(None)
+        self._drained = Deferred()
+        return self._drained
+
+    def abort(self) -> None:
+        """
+        Close all connections now.
+        """
+        for channel in list(self._channels):
+            channel.abort()
+        self.wheel.stop()
