@@ -1,0 +1,723 @@
+"""
+The bridge between exchanges and twisted.web Resources, in both directions.
+
+ - L{ResourceOrigin} answers exchanges by a tree of Resources, in process and without a socket. To a Resource it looks
+   like a stock site: its request is a L{twisted.web.server.Request}. A Resource that itself provides L{IOrigin} gets
+   the exchange as a stream instead.
+ - L{renderStream} is the C{render} of a Resource that hands its requests to an L{IOrigin}, for trees that a stock
+   L{twisted.web.server.Site} serves.
+
+What twisted.web cannot do stays undone in both: trailers are not seen and not sent, upgrades are not offered, a
+Resource is rendered only once the whole request body is here, and names of fields are written as L{Headers} writes
+them, fields of one name together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, cast
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IProducer,
+    IPullProducer,
+    IPushProducer,
+    IReactorTime,
+    ITransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.http import parse_qs
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+from zope.interface import implementer
+
+from invproxy.errorpage import renderFault
+from invproxy.errors import BAD_REQUEST, BODY_TOO_LARGE, CLIENT_GONE, INTERNAL, Fault
+from invproxy.http1.fields import items, join
+from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from invproxy.http1.heads import (
+    RequestHead,
+    ResponseHead,
+    parseRequest,
+    parseResponse,
+    requestLineFault,
+)
+from invproxy.http1.limits import DEFAULT_LIMITS, Limits
+from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
+
+_log = Logger(namespace="invproxy.resources")
+
+IN_MEMORY = 100 * 1024
+"""Bytes of a request body that are kept in memory; a larger one goes to a temporary file, as in twisted.web."""
+
+_PIECE = 65536
+"""Bytes of a spooled body that are passed on at a time."""
+
+
+class _Site(server.Site):
+    """
+    What a L{server.Request} asks its site for: the tree, sessions, settings. It serves no connection and logs nothing.
+    """
+
+    def getContentFile(self, length: int | None) -> IO[bytes]:
+        """
+        Make the file for a body; L{server.Request.gotLength} calls this.
+        """
+        if length is not None and length <= IN_MEMORY:
+            return BytesIO()
+        return cast("IO[bytes]", SpooledTemporaryFile(max_size=IN_MEMORY))
+
+    def getResourceFor(self, request: server.Request) -> IResource:
+        """
+        Find the Resource at the head of a request, and give the same one when the request is processed.
+        """
+        assert isinstance(request, _Request)
+        if request.found is None:
+            request.found = super().getResourceFor(request)
+            request.way = (request.prepath, request.postpath)
+        else:
+            request.prepath, request.postpath = request.way
+        return request.found
+
+
+class _Request(server.Request):
+    """
+    A request on a L{_Channel}. Once it was lost, whatever a Resource still calls is harmless.
+
+    @ivar found: the Resource that will render it.
+    @ivar way: C{prepath} and C{postpath} as they were when it was found.
+    """
+
+    found: IResource | None = None
+    way: tuple[list[bytes] | None, list[bytes] | None] = (None, None)
+    _path = b""
+
+    def locate(self, head: RequestHead) -> IResource | None:
+        """
+        Fill in what the head says, and walk the tree.
+
+        @return: the Resource; L{None} for C{*}, or if the walk failed and was answered with 500.
+        """
+        self.method = head.method
+        self.uri = head.target
+        self.clientproto = b"HTTP/1.%d" % head.minor
+        self.path, _, query = head.target.partition(b"?")
+        self.args = parse_qs(query, keep_blank_values=True)
+        headers = self.requestHeaders
+        for name, value in items(head.fields):
+            headers.addRawHeader(name, value)
+        self.parseCookies()
+        if self.path == b"*":
+            return None
+        self.prepath = []
+        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
+        assert self.site is not None
+        try:
+            return self.site.getResourceFor(self)  # type: ignore[no-any-return]
+        except Exception:
+            self.processingFailed(Failure())
+            return None
+
+    def process(self) -> None:
+        self.path = (
+            self._path
+        )  # a Resource on the way may have rewritten it before requestReceived set it again
+        super().process()
+
+    def received(self) -> None:
+        """
+        Render the request: its body is whole.
+        """
+        self._path = self.path
+        try:
+            self.requestReceived(self.method, self.uri, self.clientproto)
+        except Exception:
+            self.processingFailed(Failure())
+
+    def connectionLost(self, reason: Failure) -> None:
+        channel = self.channel
+        super().connectionLost(reason)
+        self.channel = channel  # None would make most calls raise
+
+    def finish(self) -> None:
+        if not self._disconnected:
+            super().finish()
+
+    def _cleanup(self) -> None:
+        if not self._disconnected:
+            super()._cleanup()
+
+
+@implementer(IPushProducer)
+class _Pull:
+    """
+    Drives a pull producer: one piece in each turn of the reactor, but for pauses.
+    """
+
+    def __init__(self, producer: IPullProducer, channel: _Channel, clock: IReactorTime) -> None:
+        self._producer = producer
+        self._channel = channel
+        self._clock = clock
+        self._call: IDelayedCall | None = None
+
+    def resumeProducing(self) -> None:
+        if self._call is None:
+            self._call = self._clock.callLater(0, self._pull)
+
+    def _pull(self) -> None:
+        self._call = None
+        self._channel.tell(self._producer.resumeProducing)
+        if self._channel.wantsMoreOf(self):
+            self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def stopProducing(self) -> None:
+        self.pauseProducing()
+        self._producer.stopProducing()
+
+
+@implementer(ITransport, IConsumer)
+class _Channel:
+    """
+    What a L{server.Request} takes for its HTTPChannel, and for that channel's transport.
+
+    @ivar site: where the request finds the tree and the sessions.
+    @ivar request: the request.
+    @ivar isOpen: whether the exchange goes on.
+    """
+
+    def __init__(
+        self, site: _Site, head: RequestHead, answer: IAnswer, clock: IReactorTime
+    ) -> None:
+        self.site = site
+        self.isOpen = True
+        self._head = head
+        self._answer = answer
+        self._clock = clock
+        self._begun = False
+        self._bodyless = False
+        self._left: int | None = None
+        self._held = False
+        self._producer: IPushProducer | None = None
+        self._pulling = False
+        self.request = _Request(self)
+        self.request.site = site
+
+    @property
+    def transport(self) -> _Channel:
+        """
+        What a Resource may ask for addresses, or close.
+        """
+        return self
+
+    # What the upload calls.
+
+    def hold(self, held: bool) -> None:
+        """
+        Pause or resume the response body.
+        """
+        if held != self._held and self.isOpen:
+            self._held = held
+            producer = self._producer
+            if producer is not None:
+                self.tell(producer.pauseProducing if held else producer.resumeProducing)
+
+    def fail(self, fault: Fault) -> None:
+        """
+        Break the exchange off, and tell both sides.
+        """
+        if self.isOpen:
+            if fault.code is INTERNAL:
+                _log.error("{request}: {detail}", request=self.request, detail=fault.detail)
+            self.isOpen = False
+            self._answer.fail(fault)
+            self._lose(fault)
+
+    def lost(self, fault: Fault) -> None:
+        """
+        Take note that the asker wants no answer any more.
+        """
+        if self.isOpen:
+            self.isOpen = False
+            self._lose(fault)
+
+    def _lose(self, fault: Fault) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            self.tell(producer.stopProducing)
+        self.request.connectionLost(Failure(ConnectionLost(str(fault))))
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """
+        Call a producer, which is a Resource's own code: what it raises ends this exchange and nothing else.
+        """
+        try:
+            call()
+        except Exception:
+            _log.failure("while calling a producer of {request}", request=self.request)
+            self.fail(Fault(INTERNAL, "its producer raised an exception"))
+
+    def wantsMoreOf(self, producer: IPushProducer) -> bool:
+        """
+        Say whether a producer is still the registered one, and not paused.
+        """
+        return self._producer is producer and not self._held
+
+    # What the request calls.
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """
+        Begin the answer. What the Resource says is believed as little as what a server sends: the same parser reads it.
+        """
+        if not self.isOpen:
+            return
+        self.request.chunked = 0  # the asker frames the body, not the request
+        pairs = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        try:
+            line = b"HTTP/1.1 %b %b" % (code, b" ".join(reason.splitlines()))
+            encoded = line + join(pairs) + b"\r\n\r\n"
+            head = parseResponse(encoded, DEFAULT_LIMITS, self._head.method)
+        except (Fault, ValueError) as error:
+            self.fail(Fault(INTERNAL, f"its response is not valid HTTP: {error}"))
+            return
+        if head.status < 200:
+            self.fail(Fault(INTERNAL, "its response has an interim status"))
+            return
+        if (
+            head.framing == UNTIL_CLOSE
+        ):  # twisted.web's way to answer HTTP/1.0; here an end is always told
+            head.framing = CHUNKED
+            head.keepAlive = True
+        self._begun = True
+        self._bodyless = self._head.method == b"HEAD" or head.status in (204, 304)
+        if head.framing >= 0:
+            self._left = head.framing
+        self._answer.respond(head)
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a piece of the body. More bytes than C{Content-Length} says are not sent: the exchange fails, though a
+        client that got all it had been promised before cannot tell.
+        """
+        if not self.isOpen or self._bodyless or not data:
+            return
+        if not self._begun:
+            self.fail(Fault(INTERNAL, "it wrote to its transport"))
+            return
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                self.fail(Fault(INTERNAL, "its body is longer than its Content-Length"))
+                return
+        self._answer.write(bytes(data))
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def requestDone(self, request: server.Request) -> None:
+        """
+        End the answer.
+        """
+        if self.isOpen:
+            if self._left:
+                self.fail(Fault(INTERNAL, "its body is shorter than its Content-Length"))
+            else:
+                self.isOpen = False
+                self._answer.finish()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        if not self.isOpen:
+            producer.stopProducing()
+            return
+        self._pulling = not streaming
+        if streaming:
+            self._producer = cast(IPushProducer, producer)
+            if self._held:
+                self.tell(self._producer.pauseProducing)
+        else:
+            self._producer = _Pull(cast(IPullProducer, producer), self, self._clock)
+            if not self._held:
+                self._producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None and self._pulling:
+            producer.pauseProducing()
+
+    def loseConnection(self) -> None:
+        self.fail(Fault(INTERNAL, "it closed its connection"))
+
+    abortConnection = loseConnection
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.fail(Fault(BAD_REQUEST, "a malformed multipart body"))
+
+    def isSecure(self) -> bool:
+        return self._answer.peer.secure
+
+    def getPeer(self) -> IAddress:
+        return self._answer.peer.address
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """
+        Where the client takes itself to be connected, by the Host of the request, so that the URLs which a Resource
+        builds are the client's. There is no socket that could have another address.
+        """
+        host, colon, port = (self._head.host or b"").rpartition(b":")
+        if not colon or b"]" in port:
+            host, port = host + colon + port, b""
+        number = int(port) if port and len(port) <= 5 else (443 if self.isSecure() else 80)
+        if host.startswith(b"["):
+            return IPv6Address("TCP", host.strip(b"[]").decode("ascii"), number)
+        return IPv4Address("TCP", host.decode("ascii") or "localhost", number)
+
+
+@implementer(IUpload)
+class _Spool:
+    """
+    The body of a request on its way into the file from which its Resource will read it.
+    """
+
+    def __init__(self, channel: _Channel, maxBody: int) -> None:
+        self._channel = channel
+        self._maxBody = maxBody
+        self._size = 0
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        if not self._channel.isOpen or self._ended:
+            return
+        self._size += len(data)
+        if self._maxBody and self._size > self._maxBody:
+            self._channel.fail(_tooLarge(self._maxBody))
+            return
+        try:
+            self._channel.request.handleContentChunk(data)
+        except OSError as error:
+            self._channel.fail(Fault(INTERNAL, f"its body cannot be kept: {error}"))
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self._channel.isOpen and not self._ended:
+            self._ended = True
+            self._channel.request.received()
+
+    def abort(self, fault: Fault) -> None:
+        self._channel.lost(fault)
+
+    def pauseAnswer(self) -> None:
+        self._channel.hold(True)
+
+    def resumeAnswer(self) -> None:
+        self._channel.hold(False)
+
+
+def _tooLarge(maxBody: int) -> Fault:
+    return Fault(BODY_TOO_LARGE, f"a body of more than {maxBody} bytes")
+
+
+@implementer(IOrigin)
+class ResourceOrigin:
+    """
+    Answers exchanges by a tree of twisted.web Resources, in process.
+
+    The tree is walked as soon as the head of a request is here, so C{getChild} sees a request without C{content}, and
+    with the C{args} of its query alone. If the Resource found provides L{IOrigin}, it gets the exchange as it is, with
+    the target unchanged. Any other is rendered once the body is whole: kept in memory up to L{IN_MEMORY} bytes, in a
+    temporary file beyond.
+
+    Requests say of their client what C{answer.peer} says. What a Resource writes is sent at once; producers of both
+    kinds are paused as the asker wishes. A Resource that closes its connection, or does not keep to its own
+    C{Content-Length}, breaks its exchange off. After the asker broke off, the errback of C{notifyFinish} has fired and
+    nothing that a Resource calls does anything, C{finish} included.
+    """
+
+    def __init__(self, root: IResource, *, clock: IReactorTime, maxBody: int = 0) -> None:
+        """
+        @param root: the root of the tree.
+        @param clock: drives pull producers, and ends sessions where Resources use them.
+        @param maxBody: bytes that the body of a request may have, except where a Resource takes it as a stream; 0 is
+            any.
+        """
+        self._root = root
+        self._clock = clock
+        self._maxBody = maxBody
+        self._site = _Site(root, requestFactory=_Request, reactor=clock)
+
+    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        found: IResource | None = self._root
+        if found is not None and found.isLeaf and IOrigin.providedBy(found):
+            return cast(IOrigin, found).open(head, answer)
+        channel = _Channel(self._site, head, answer, self._clock)
+        found = channel.request.locate(head)
+        if found is not None and IOrigin.providedBy(found):
+            return cast(IOrigin, found).open(head, answer)
+        if self._maxBody and head.framing > self._maxBody:
+            channel.fail(_tooLarge(self._maxBody))
+        elif channel.isOpen:
+            channel.request.gotLength(None if head.framing == CHUNKED else head.framing)
+            if head.expectsContinue:
+                answer.inform(ResponseHead(100, b" Continue"))
+        return _Spool(channel, self._maxBody)
+
+
+# The other direction.
+
+
+@implementer(IPeer)
+class _RequestPeer:
+    """
+    The connection of a L{server.Request}. twisted.web tells of its loss only while the request is not finished, so a
+    loss between requests is never seen.
+    """
+
+    def __init__(self, request: server.Request) -> None:
+        self.address: IAddress = request.getClientAddress()
+        self.secure: bool = bool(request.isSecure())
+        self._callbacks: list[Callable[[], None]] = []
+
+    def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+
+        def forget() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return forget
+
+    def countAsAgent(self) -> None:
+        pass  # a stock site counts nobody
+
+    def lost(self) -> None:
+        """
+        Tell all who asked.
+        """
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
+@implementer(IAnswer, IPushProducer)
+class _RequestAnswer:
+    """
+    Writes an answer to a L{server.Request}, and feeds the body of that request to the upload.
+    """
+
+    _upload: IUpload | None = None
+    _requestID = ""
+    _open = True
+    _begun = False
+    _fed = False
+    _feeding = False
+    _uploadHeld = False
+    _answerHeld = False
+    _wasLost = False
+
+    def __init__(self, request: server.Request) -> None:
+        assert request.content is not None
+        self._request = request
+        self._content = request.content
+        self._peer = _RequestPeer(request)
+        request.notifyFinish().addBoth(self._over)
+
+    @property
+    def peer(self) -> IPeer:
+        """
+        The connection on which the request came.
+        """
+        return self._peer
+
+    def start(self, origin: IOrigin, maxBody: int, limits: Limits) -> None:
+        """
+        Open the exchange.
+        """
+        content = self._content
+        length = content.seek(0, 2)
+        content.seek(0)
+        try:
+            if maxBody and length > maxBody:
+                raise _tooLarge(maxBody)
+            head = _headOf(self._request, length, limits)
+        except Fault as fault:
+            self.fail(fault)
+            return
+        self._upload = origin.open(head, self)
+        if self._wasLost:
+            self._upload.abort(Fault(CLIENT_GONE))
+        elif self._open:
+            if self._answerHeld:
+                self._upload.pauseAnswer()
+            self._feed()
+
+    def _feed(self) -> None:
+        if self._feeding or self._upload is None:
+            return
+        self._feeding = True
+        try:
+            while self._open and not self._uploadHeld and not self._fed:
+                piece = self._content.read(_PIECE)
+                if piece:
+                    self._upload.write(piece)
+                else:
+                    self._fed = True
+                    self._upload.finish()
+        finally:
+            self._feeding = False
+
+    def _over(self, reason: Failure | None) -> None:
+        if self._open:  # the client left, or somebody else ended the request
+            self._open = False
+            self._wasLost = True
+            if self._upload is not None:
+                self._upload.abort(Fault(CLIENT_GONE))
+        if reason is not None:
+            self._peer.lost()
+
+    # What the answerer calls.
+
+    def identify(self, requestID: str, endUser: str = "") -> None:
+        self._requestID = requestID
+
+    def inform(self, head: ResponseHead) -> None:
+        pass  # twisted.web has no way to send it
+
+    def respond(self, head: ResponseHead) -> None:
+        if not self._open or self._begun:
+            return
+        if head.status < 200:
+            self.fail(Fault(INTERNAL, f"status {head.status}, where no upgrade was offered"))
+            return
+        self._begun = True
+        request = self._request
+        request.setResponseCode(head.status, head.reason[1:])
+        headers = request.responseHeaders
+        if headers.getRawHeaders(b"Server") == [server.version]:
+            headers.removeHeader(b"Server")  # twisted.web is not the server that answers
+        request.defaultContentType = None
+        fields: dict[bytes, list[bytes]] = {}
+        for name, value in items(head.fields):
+            fields.setdefault(name.lower(), []).append(value)
+        request.cookies.extend(fields.pop(b"set-cookie", []))  # beside those of outer resources
+        for name, values in fields.items():
+            headers.setRawHeaders(name, values)
+        request.registerProducer(self, True)
+        request.write(b"")
+
+    def write(self, data: bytes) -> None:
+        if self._open:
+            self._request.write(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self._open:
+            self._open = False
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def fail(self, fault: Fault) -> None:
+        if not self._open:
+            return
+        request = self._request
+        if not self._begun:
+            accept = b",".join(request.requestHeaders.getRawHeaders(b"Accept", []))
+            head, body = renderFault(fault, accept, self._requestID, method=request.method)
+            self.respond(head)
+            self.write(body)
+            self.finish()
+            return
+        self._open = False
+        request.unregisterProducer()
+        # The channel of HTTP/2 is one stream and aborts it; that of HTTP/1.1 leaves this to its transport.
+        for connection in (request.channel, request.transport):
+            abort = getattr(connection, "abortConnection", None)
+            if abort is not None:
+                abort()
+                return
+        request.loseConnection()
+
+    def pauseUpload(self) -> None:
+        self._uploadHeld = True
+
+    def resumeUpload(self) -> None:
+        self._uploadHeld = False
+        self._feed()
+
+    # What the transport calls.
+
+    def pauseProducing(self) -> None:
+        if not self._answerHeld:
+            self._answerHeld = True
+            if self._upload is not None and self._open:
+                self._upload.pauseAnswer()
+
+    def resumeProducing(self) -> None:
+        if self._answerHeld:
+            self._answerHeld = False
+            if self._upload is not None and self._open:
+                self._upload.resumeAnswer()
+
+    def stopProducing(self) -> None:
+        pass  # notifyFinish tells it as well
+
+
+def _headOf(request: server.Request, length: int, limits: Limits) -> RequestHead:
+    """
+    Write the head of a request as it would have come, and let our own parser decide about it.
+
+    @param length: bytes in its body, by count.
+    @raise Fault: as L{parseRequest}.
+    """
+    version = b"HTTP/1.0" if request.clientproto == b"HTTP/1.0" else b"HTTP/1.1"
+    line = b"%b %b %b" % (request.method, request.uri, version)
+    fault = requestLineFault(line, limits)
+    if fault is not None:
+        raise fault
+    pairs = []
+    framed = length > 0
+    for name, values in request.requestHeaders.getAllRawHeaders():
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            framed = True
+        else:
+            pairs += [(name, value) for value in values]
+    if framed:
+        pairs.append((b"Content-Length", b"%d" % length))
+    try:
+        block = join(pairs)
+    except ValueError as error:
+        raise Fault(BAD_REQUEST, str(error)) from None
+    head = parseRequest(line + block + b"\r\n\r\n", limits)
+    head.upgrade = None
+    head.trailers = False
+    return head.withoutExpect() if head.expectsContinue else head
+
+
+def renderStream(
+    origin: IOrigin, request: server.Request, *, maxBody: int = 0, limits: Limits = DEFAULT_LIMITS
+) -> int:
+    """
+    Hand a request of twisted.web to an origin; to be called, and its result returned, by C{render}.
+
+    The head is judged by the parser of our own server, the target goes on unchanged, and the body, which twisted.web
+    has spooled, is fed as the origin wishes it. The answer is written as it comes, with back-pressure. Interim
+    responses and trailers are dropped, and upgrades are not offered. A failure before the head of the answer is told
+    by L{renderFault}; one after it cuts the connection.
+
+    @param origin: what answers.
+    @param request: a request on which nothing was written yet.
+    @param maxBody: bytes that its body may have; 0 is any.
+    @param limits: bounds on its head.
+    @return: C{NOT_DONE_YET}.
+    """
+    _RequestAnswer(request).start(origin, maxBody, limits)
+    return server.NOT_DONE_YET
