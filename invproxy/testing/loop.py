@@ -4,10 +4,10 @@ The event loop of a network in memory: a clock that is moved by hand, and what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
@@ -79,9 +79,12 @@ class MemoryLoop(Clock):
                 if not self._round():
                     break
             else:
+                calls = "".join(f"\n  {call}" for call in self.calls[:5])
+                links = "".join(f"\n  {link}" for link in self.kernel.links[:5])
                 raise NeverQuiet(
-                    f"still not quiet after {limit} rounds: {len(self.calls)} delayed calls, the next is "
-                    f"{self.calls[0] if self.calls else None}; connections: {self.kernel.links}"
+                    f"still not quiet after {limit} rounds"
+                    f"\nnext of {len(self.calls)} delayed calls:{calls}"
+                    f"\noldest of {len(self.kernel.links)} connections:{links}"
                 )
         finally:
             self._pumping = False
@@ -96,14 +99,14 @@ class MemoryLoop(Clock):
         """
         self.pump()
         end = self.rightNow + amount
-        while self.calls and self.calls[0].getTime() <= end:
-            self.rightNow = max(self.rightNow, self.calls[0].getTime())
+        while (due := self._nextDue()) is not None and due <= end:
+            self.rightNow = due
             self.pump()
-            self._sortCalls()
         self.rightNow = end
-        self.pump()
 
-    def resultOf(self, awaited: Deferred[T], *, within: float = 60.0) -> T:
+    def resultOf(
+        self, awaited: Deferred[T] | Coroutine[Deferred[Any], Any, T], *, within: float = 60.0
+    ) -> T:
         """
         Let things happen until a result is there; time moves only as far as it must.
 
@@ -113,17 +116,22 @@ class MemoryLoop(Clock):
         @raise StillWaiting: if there was none in that time.
         """
         results: list[T | Failure] = []
-        awaited.addBoth(results.append)
+        ensureDeferred(awaited).addBoth(results.append)
         self.pump()
         end = self.rightNow + within
-        while not results and self.calls and self.calls[0].getTime() <= end:
-            self.advance(max(0.0, self.calls[0].getTime() - self.rightNow))
+        while not results and (due := self._nextDue()) is not None and due <= end:
+            self.rightNow = due
+            self.pump()
         if not results:
             raise StillWaiting(f"no result within {within} seconds")
         result = results[0]
         if isinstance(result, Failure):
             result.raiseException()
         return result
+
+    def _nextDue(self) -> float | None:
+        # After a pump, what is left lies ahead.
+        return min((call.getTime() for call in self.calls), default=None)
 
     def _round(self) -> bool:
         busy = self._callDue()
@@ -139,8 +147,10 @@ class MemoryLoop(Clock):
             if call.active() and call.getTime() <= self.rightNow:
                 self.calls.remove(call)
                 call.called = 1
-                with _log.failuresHandled("a delayed call failed: {call}", call=call):
+                try:
                     call.func(*call.args, **call.kw)
+                except Exception:
+                    _log.failure("a delayed call failed: {call}", call=call)
         return bool(due)
 
     def _serve(self, descriptor: Any) -> bool:
@@ -166,11 +176,14 @@ class MemoryLoop(Clock):
                 if why is None and canWrite:
                     reading = False
                     why = descriptor.doWrite()
-            except BaseException as error:
+            except Exception as error:
                 _log.failure("a protocol failed")
                 why = error
         if why is not None:
-            self._disconnect(descriptor, Failure(why), reading)
+            try:
+                self._disconnect(descriptor, Failure(why), reading)
+            except Exception:
+                _log.failure("a protocol failed as its connection was lost")
         return True
 
     def _disconnect(self, descriptor: Any, why: Failure, reading: bool) -> None:

@@ -108,6 +108,9 @@ class MemoryNetwork(MemoryLoop):
     Every host name is C{127.0.0.1} unless L{hosts} says otherwise. An exception out of a protocol or of a delayed call
     is logged, as the real reactor does it, so that a test by trial fails on it.
 
+    TLS works, with C{clock=network} given to C{wrapClientTLS} and C{wrapServerTLS}; without it, Twisted writes out by
+    the global reactor, as it does in an Agent of its own for C{https} and in endpoints from C{tls:} strings.
+
     @ivar hosts: addresses by host names; L{None} for a name that cannot be found.
     @ivar segment: how many bytes arrive at once, at most. Set it to 1 to shake parsers.
     """
