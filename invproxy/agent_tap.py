@@ -1,0 +1,533 @@
+"""
+C{twist invproxy-agent}: its options, and how they become a service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any, cast
+from urllib.parse import SplitResult, urlsplit
+
+from attrs import frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from twisted.application.service import IService
+
+from invproxy.agent.settings import AgentSettings
+from invproxy.errors import ConfigError
+from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
+from invproxy.options import Option, TableOptions, Values, count, duration, number, switch, text
+
+PROGRAM = "invproxy-agent"
+
+TOKEN_VARIABLE = "INVPROXY_TOKEN"
+"""The environment variable that holds the token itself, not a file's path."""
+
+_DEFAULTS = AgentSettings()
+
+_NONE = "none"
+_LARGEST_FILE = 1 << 20
+
+_isBackend = re.compile(r"[A-Za-z0-9\-._~:@/]{1,256}", re.ASCII).fullmatch
+_isToken = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII).fullmatch
+_isHost = re.compile(r"[A-Za-z0-9\-._~]+|\[[0-9A-Fa-f:.]+\]", re.ASCII).fullmatch
+_isPort = re.compile(r"[0-9]{1,5}", re.ASCII).fullmatch
+_isPath = re.compile(r"(?:/[A-Za-z0-9\-._~%!$&'()*+,;=:@/]*)?", re.ASCII).fullmatch
+_isAuthority = re.compile(r"(.*?)(?::([^:\]]*))?", re.ASCII).fullmatch
+
+
+def isAuthority(given: str, *, needsPort: bool = False) -> bool:
+    """
+    Is it a host, and perhaps a port?
+
+    @param needsPort: is a host alone too little?
+    """
+    found = _isAuthority(given)
+    if found is None or not _isHost(found[1]):
+        return False
+    if found[1].startswith("["):
+        try:
+            ip_address(found[1][1:-1])
+        except ValueError:
+            return False
+    if found[2] is None:
+        return not needsPort
+    return bool(_isPort(found[2])) and 0 < int(found[2]) <= 65535
+
+
+def split(given: str, *schemes: str, userinfo: bool = False) -> SplitResult | None:
+    """
+    Take a URL apart, if it is one that can be used here: a host, perhaps a port and a path, no
+    query and no fragment.
+
+    @param schemes: which schemes it may have.
+    @param userinfo: may it have credentials?
+    """
+    # urlsplit takes white space away where it likes.
+    if not given.isascii() or not given.isprintable() or " " in given:
+        return None
+    if "?" in given or "#" in given:
+        return None
+    try:
+        url = urlsplit(given)
+    except ValueError:
+        return None
+    credentials, at, authority = url.netloc.rpartition("@")
+    if url.scheme not in schemes or not isAuthority(authority) or not _isPath(url.path):
+        return None
+    if at and (not userinfo or not credentials):
+        return None
+    return url
+
+
+def proxyURL(given: str) -> str:
+    """
+    The base URL of the proxy.
+    """
+    if split(given, "http", "https") is None:
+        raise ConfigError(
+            "must be the base URL of the proxy, such as https://proxy.example/, without"
+            " credentials, query or fragment"
+        )
+    return given
+
+
+def backendID(given: str) -> str:
+    """
+    The ID of a backend, as it can stand in a header field.
+    """
+    if not _isBackend(given):
+        raise ConfigError("must be 1 to 256 letters, digits or characters out of -._~:@/")
+    return given
+
+
+def originURL(given: str) -> str:
+    """
+    Where the backend is: the URL of an HTTP server, or the path of a UNIX socket.
+    """
+    path = given.removeprefix("unix:")
+    if path != given:
+        if path.startswith("/") and "\0" not in path:
+            return given
+    elif split(given, "http") is not None:
+        return given
+    raise ConfigError("must be http://HOST:PORT[/BASE] or unix:/PATH, without credentials or query")
+
+
+def hostPort(given: str) -> str:
+    """
+    Host and port of the backend.
+    """
+    if not isAuthority(given, needsPort=True):
+        raise ConfigError("must be HOST:PORT, such as localhost:3000")
+    return given
+
+
+def hostField(given: str) -> bytes:
+    """
+    A value for the header field Host.
+    """
+    if not isAuthority(given):
+        raise ConfigError("must be HOST or HOST:PORT")
+    return given.encode("ascii")
+
+
+def transport(given: str) -> str:
+    """
+    How requests come from the proxy.
+    """
+    if given == "tunnel":
+        raise ConfigError("the tunnel is not in this version; must be auto or poll")
+    if given not in ("auto", "poll"):
+        raise ConfigError("must be auto or poll")
+    return given
+
+
+def forwardProxy(given: str) -> str | None:
+    """
+    The URL of a forward proxy, or the word C{none}.
+
+    @return: the URL with its scheme, or L{None}.
+    """
+    if given == _NONE:
+        return None
+    url = given if "://" in given else f"http://{given}"
+    found = split(url, "http", userinfo=True)
+    if found is None or found.path not in ("", "/"):
+        raise ConfigError("must be http://[USER:PASSWORD@]HOST[:PORT], or none")
+    return url
+
+
+TABLE = (
+    Option(
+        "proxy",
+        proxyURL,
+        "The base URL of the proxy.",
+        metavar="URL",
+        defaultText="required",
+    ),
+    Option(
+        "backend",
+        backendID,
+        "The ID of the backend to serve.",
+        metavar="ID",
+        defaultText="required",
+    ),
+    Option(
+        "origin",
+        originURL,
+        "The backend: http://host:port[/base], or unix:/path of a UNIX socket.",
+        metavar="URL",
+        defaultText="required, or --host",
+    ),
+    Option(
+        "host",
+        hostPort,
+        "The backend, as the original agent names it; the same as --origin http://HOST:PORT.",
+        metavar="HOST:PORT",
+    ),
+    Option(
+        "transport",
+        transport,
+        "How requests come from the proxy. The tunnel is not in this version: auto means poll.",
+        metavar="auto|tunnel|poll",
+        default=_DEFAULTS.transport,
+    ),
+    number(
+        "polls", _DEFAULTS.polls, count(1, 100), "How many polls are parked at the proxy.", of="N"
+    ),
+    Option(
+        "token-file",
+        text,
+        f"A file with the bearer token for the proxy. {TOKEN_VARIABLE} in the environment may"
+        " hold the token itself.",
+        metavar="FILE",
+    ),
+    Option(
+        "proxy-ca",
+        text,
+        "A PEM file with the certificates to trust for the proxy, instead of the system's.",
+        metavar="FILE",
+        defaultText="system trust",
+    ),
+    Option(
+        "client-cert",
+        text,
+        "A PEM file with the certificate chain to show to the proxy.",
+        metavar="FILE",
+    ),
+    Option(
+        "client-key",
+        text,
+        "A PEM file with the private key of --client-cert, unless it is in that file.",
+        metavar="FILE",
+    ),
+    Option(
+        "http-proxy",
+        forwardProxy,
+        "A forward proxy to go through by CONNECT, http://[user:password@]host[:port]; none goes"
+        " straight.",
+        metavar="URL",
+        defaultText="from HTTPS_PROXY / HTTP_PROXY / NO_PROXY",
+        secret=True,
+    ),
+    duration(
+        "origin-timeout",
+        _DEFAULTS.originTimeout,
+        "How long the backend may take for the first byte of a response; 0 is for ever.",
+    ),
+    duration(
+        "connect-timeout",
+        _DEFAULTS.connectTimeout,
+        "How long a connection to the proxy or the backend may take to stand.",
+    ),
+    duration(
+        "drain-timeout",
+        _DEFAULTS.drainTimeout,
+        "How long requests in flight may take once the agent is stopping.",
+    ),
+    switch(
+        "forward-user-id", "Tell the backend who the end user is, in X-Inverting-Proxy-User-ID."
+    ),
+    switch("strip-credentials", "Drop Authorization from requests to the backend."),
+    Option(
+        "rewrite-host",
+        hostField,
+        "Send this Host to the backend instead of the client's.",
+        metavar="HOST",
+    ),
+)
+"""The options of the agent."""
+
+
+class Options(TableOptions):
+    """
+    The command line of C{twist invproxy-agent}.
+    """
+
+    table = TABLE
+
+
+@frozen
+class Plan:
+    """
+    What the options ask for.
+
+    @ivar proxy: base URL of the proxy.
+    @ivar backend: ID of the backend.
+    @ivar origin: URL of the origin, and the name of the option that gave it.
+    @ivar settings: everything else.
+    @ivar values: where all of this came from, for errors found later.
+    """
+
+    proxy: str
+    backend: str
+    origin: tuple[str, str]
+    settings: AgentSettings
+    values: Values
+
+
+def planOf(options: TableOptions, environ: Mapping[str, str]) -> Plan:
+    """
+    Understand the options, and read the files that they name.
+
+    @param options: the command line.
+    @param environ: the environment.
+    @raise ConfigError: if any cannot be used, or they do not go together.
+    """
+    values = options.resolve(environ)
+    proxy = values["proxy"]
+    if proxy is None:
+        raise values.fault("proxy", "must be the base URL of the proxy")
+    if values["backend"] is None:
+        raise values.fault("backend", "must be the ID of the backend to serve")
+    origin, byHost = values["origin"], values["host"]
+    if origin is None and byHost is None:
+        raise values.fault(
+            "origin", "must be http://HOST:PORT[/BASE] or unix:/PATH of the backend, or use --host"
+        )
+    if origin is not None and byHost is not None:
+        raise values.fault("host", "must not be given together with --origin")
+    if byHost is not None:
+        origin = f"http://{byHost}"
+    certificate, key = _credentialsOf(values)
+    return Plan(
+        proxy,
+        values["backend"],
+        (origin, "origin" if byHost is None else "host"),
+        AgentSettings(
+            transport=values["transport"],
+            polls=values["polls"],
+            connectTimeout=values["connect-timeout"],
+            originTimeout=values["origin-timeout"],
+            drainTimeout=values["drain-timeout"],
+            token=tokenOf(values, environ),
+            proxyCA=_authoritiesOf(values),
+            clientCertificate=certificate,
+            clientKey=key,
+            httpProxy=values["http-proxy"]
+            if values.isGiven("http-proxy")
+            else httpProxyFor(proxy, environ),
+            forwardUserID=values["forward-user-id"],
+            stripCredentials=values["strip-credentials"],
+            rewriteHost=values["rewrite-host"],
+        ),
+        values,
+    )
+
+
+def _read(values: Values, name: str) -> bytes | None:
+    """
+    Read the file that an option names.
+    """
+    if values[name] is None:
+        return None
+    try:
+        with open(values[name], "rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise values.fault(name, f"cannot be read: {why}") from None
+    if len(content) > _LARGEST_FILE:
+        raise values.fault(name, "is larger than 1 MiB")
+    return content
+
+
+def tokenOf(values: Values, environ: Mapping[str, str]) -> str | None:
+    """
+    The token, from a file or the environment, whichever source comes first.
+
+    @raise ConfigError: if there is none in what should hold it; it is never shown.
+    """
+    allowed = "must be printable ASCII without spaces, at most 8192 characters"
+    direct = environ.get(TOKEN_VARIABLE, "").strip()
+    if direct and values.sourceOf("token-file") == "environment":
+        raise values.fault("token-file", f"must not be set together with {TOKEN_VARIABLE}")
+    if direct and values.sourceOf("token-file") != "command line":
+        if not _isToken(direct):
+            raise ConfigError(f"{TOKEN_VARIABLE} in the environment (value not shown): {allowed}")
+        return direct
+    content = _read(values, "token-file")
+    if content is None:
+        return None
+    token = content.strip().decode("latin-1")
+    if not _isToken(token):
+        raise values.fault("token-file", f"the token in it (not shown) {allowed}")
+    return token
+
+
+def _certificatesOf(values: Values, name: str, content: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError:
+        raise values.fault(name, "must hold certificates in PEM") from None
+
+
+def _requireTLS(values: Values, name: str) -> None:
+    if urlsplit(values["proxy"]).scheme != "https":
+        raise values.fault(name, "needs a --proxy whose URL begins with https:")
+
+
+def _authoritiesOf(values: Values) -> bytes | None:
+    content = _read(values, "proxy-ca")
+    if content is not None:
+        _requireTLS(values, "proxy-ca")
+        _certificatesOf(values, "proxy-ca", content)
+    return content
+
+
+def _credentialsOf(values: Values) -> tuple[bytes | None, bytes | None]:
+    """
+    Read the client certificate and its key, and see that they belong together.
+    """
+    certificate, key = _read(values, "client-cert"), _read(values, "client-key")
+    if certificate is None:
+        if key is not None:
+            raise values.fault("client-key", "needs --client-cert")
+        return None, None
+    _requireTLS(values, "client-cert")
+    [leaf, *_] = _certificatesOf(values, "client-cert", certificate)
+    name = "client-cert" if key is None else "client-key"
+    try:
+        private = load_pem_private_key(certificate if key is None else key, None)
+    except TypeError:
+        raise values.fault(name, "the private key must not be encrypted") from None
+    except ValueError:
+        hint = ", or --client-key must name one" if key is None else ""
+        raise values.fault(name, f"must hold a private key in PEM{hint}") from None
+    if private.public_key() != leaf.public_key():
+        raise values.fault(name, "the private key does not belong to the certificate")
+    return certificate, key
+
+
+def httpProxyFor(url: str, environ: Mapping[str, str]) -> str | None:
+    """
+    Find the forward proxy that the environment names for a URL, as other programs do:
+    C{HTTPS_PROXY} or C{HTTP_PROXY} by its scheme, unless C{NO_PROXY} lists its host. Lower case
+    wins over upper case. Loopback hosts are always reached directly.
+
+    @raise ConfigError: if it cannot be used; its credentials are not shown.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    upper = f"{parts.scheme}_proxy".upper()
+    name = upper.lower() if environ.get(upper.lower()) else upper
+    given = environ.get(name, "").strip()
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if not given or _isLoopback(host) or isExempt(host, port, exempt):
+        return None
+    try:
+        return forwardProxy(given)
+    except ConfigError as error:
+        raise ConfigError(f"{name} in the environment (value not shown): {error}") from None
+
+
+def _isLoopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def isExempt(host: str, port: int, exempt: str) -> bool:
+    """
+    Does C{NO_PROXY} list a host?
+
+    @param exempt: names (which stand for their subdomains, too), addresses and networks, each
+        perhaps with a port, separated by commas; C{*} is all.
+    """
+    for entry in exempt.lower().replace(",", " ").split():
+        if entry == "*":
+            return True
+        try:
+            if ip_address(host) in ip_network(entry.strip("[]"), strict=False):
+                return True
+            continue
+        except ValueError:
+            pass  # The entry or the host is a name, or the entry has a port.
+        name, _, itsPort = entry.rpartition(":")
+        if name and itsPort.isdecimal():
+            if int(itsPort) != port:
+                continue
+            entry = name.strip("[]")
+        entry = entry.removeprefix("*").lstrip(".")
+        if entry and (host == entry or host.endswith(f".{entry}")):
+            return True
+    return False
+
+
+def assemble(
+    plan: Plan,
+    reactor: IReactorLifecycle,
+    lifecycle: Lifecycle,
+    service: Callable[..., Any],
+    originFromURL: Callable[..., Any],
+) -> IService:
+    """
+    Make the service that the options ask for.
+
+    @param plan: what they ask for.
+    @param reactor: what runs it.
+    @param lifecycle: begins and ends the process.
+    @param service: L{invproxy.agent.service.AgentService}.
+    @param originFromURL: L{invproxy.agent.origins.HTTPOrigin.fromURL}.
+    @raise ConfigError: if an option cannot be used after all.
+    """
+    url, name = plan.origin
+    try:
+        origin = originFromURL(reactor, url, plan.settings)
+    except ConfigError as error:
+        raise plan.values.fault(name, str(error)) from None
+    made = service(reactor, plan.proxy, plan.backend, origin, plan.settings)
+
+    def readyLine(carrier: str) -> str:
+        return f'agent ready: {plan.proxy} -> {url} as "{plan.backend}" over {carrier}'
+
+    lifecycle.handleSignals()
+    lifecycle.watch(made.whenReady().addCallback(readyLine))
+    return cast(IService, made)
+
+
+def makeService(options: TableOptions) -> IService:
+    """
+    Make the service for C{twist}.
+
+    @param options: the command line.
+    @raise SystemExit: if an option cannot be used; one line on stderr says why.
+    """
+    from twisted.internet import reactor
+
+    running = cast(IReactorLifecycle, reactor)
+    with refusing(PROGRAM, sys.__stderr__):
+        plan = planOf(options, os.environ)
+        # Costly to import, so not for a slip on the command line.
+        from invproxy.agent.origins import HTTPOrigin
+        from invproxy.agent.service import AgentService
+
+        lifecycle = Lifecycle(running, PROGRAM)
+        return assemble(plan, running, lifecycle, AgentService, HTTPOrigin.fromURL)

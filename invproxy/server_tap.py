@@ -1,0 +1,520 @@
+"""
+C{twist invproxy-server}: its options, and how they become a service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Protocol, cast
+
+from attrs import frozen
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from invproxy.accesslog import CombinedLog, JSONLog, openAccessLog
+from invproxy.errors import ConfigError
+from invproxy.http1.limits import Limits
+from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
+from invproxy.options import (
+    Option,
+    TableOptions,
+    Values,
+    choice,
+    count,
+    duration,
+    number,
+    oneLine,
+    switch,
+    text,
+)
+from invproxy.proxy.settings import ProxySettings
+
+PROGRAM = "invproxy-server"
+
+NONE = "none"
+"""The word that turns off what an option would name."""
+
+_DEFAULTS = ProxySettings()
+
+_log = Logger()
+
+_PORT_AT = {"tcp": 1, "tcp6": 1, "ssl": 1, "tls": 2}
+"""Where the port stands among the parts of an endpoint."""
+
+_isFieldName = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII).fullmatch
+_OWN_MEANING = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+@frozen
+class TrustedProxies:
+    """
+    Whose forwarding fields are believed.
+
+    @ivar networks: peers by address.
+    @ivar unix: peers on UNIX sockets?
+    """
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    unix: bool = False
+
+
+def trustedProxies(given: str) -> TrustedProxies:
+    """
+    Networks, addresses and the word C{unix}, separated by commas.
+    """
+    networks = []
+    unix = False
+    for part in given.split(","):
+        part = part.strip()
+        if part == "unix":
+            unix = True
+            continue
+        try:
+            networks.append(ip_network(part))
+        except ValueError:
+            raise ConfigError(
+                "must be networks such as 10.0.0.0/8 or fd00::/8 (no bits set beyond the prefix),"
+                " addresses, or the word unix, separated by commas"
+            ) from None
+    return TrustedProxies(tuple(networks), unix)
+
+
+def fieldName(given: str) -> bytes:
+    """
+    The name of a header field that has no meaning of its own for us.
+    """
+    name = given.lower()
+    if not _isFieldName(given) or name in _OWN_MEANING:
+        raise ConfigError("must be the name of a header field, such as X-Forwarded-User")
+    return given.encode("ascii")
+
+
+class Ready(Protocol):
+    """
+    Where a proxy listens, as URLs.
+    """
+
+    @property
+    def public(self) -> list[str]: ...
+
+    @property
+    def agents(self) -> list[str]: ...
+
+    @property
+    def admin(self) -> str | None: ...
+
+
+TABLE = (
+    Option(
+        "listen",
+        text,
+        "Where clients connect: any Twisted server endpoint (tcp:, tls:, ssl:, unix:, systemd:,"
+        " haproxy: and others).",
+        metavar="ENDPOINT",
+        default=("tcp:8080:interface=127.0.0.1",),
+        repeatable=True,
+    ),
+    Option(
+        "agent-listen",
+        text,
+        "Where agents connect. Without it they use the public endpoints, under /agent/; with it,"
+        " the public ones serve no agent.",
+        metavar="ENDPOINT",
+        default=(),
+        repeatable=True,
+    ),
+    Option(
+        "admin-listen",
+        text,
+        "Where administrators connect, for health and status; none turns it off.",
+        metavar="ENDPOINT",
+        default="tcp:8081:interface=127.0.0.1",
+    ),
+    switch(
+        "insecure-open",
+        "Allow open mode, where any agent may serve any backend, on an endpoint that others can"
+        " reach.",
+    ),
+    Option(
+        "trusted-proxies",
+        trustedProxies,
+        "Peers whose Forwarded, X-Forwarded-* and user header are believed: networks, addresses,"
+        " or unix for all peers on UNIX sockets, separated by commas.",
+        metavar="CIDR,...",
+        default=TrustedProxies(),
+        defaultText="none",
+        separator=",",
+    ),
+    Option(
+        "user-header",
+        fieldName,
+        "The header field in which a trusted proxy names the end user.",
+        metavar="NAME",
+    ),
+    duration(
+        "poll-timeout",
+        _DEFAULTS.pollTimeout,
+        "How long an agent's poll waits before it is answered with nothing.",
+    ),
+    duration("queue-timeout", _DEFAULTS.queueTimeout, "How long a request waits for an agent."),
+    duration(
+        "response-timeout",
+        _DEFAULTS.responseTimeout,
+        "How long a response's first byte may take; 0 is for ever.",
+    ),
+    duration(
+        "idle-timeout",
+        _DEFAULTS.idleTimeout,
+        "How long no byte may come either way once a response has begun; also for kept"
+        " connections.",
+    ),
+    duration(
+        "head-timeout", _DEFAULTS.headTimeout, "How long the head of a request may take to arrive."
+    ),
+    duration(
+        "claim-timeout",
+        _DEFAULTS.claimTimeout,
+        "How long an agent may take to fetch a request that it was told of, before another is"
+        " told.",
+    ),
+    duration(
+        "backend-timeout",
+        _DEFAULTS.backendTimeout,
+        "How long after the last call of its agents a backend is offline.",
+    ),
+    duration(
+        "drain-timeout",
+        _DEFAULTS.drainTimeout,
+        "How long requests in flight may take once the proxy is stopping.",
+    ),
+    number(
+        "max-pending",
+        _DEFAULTS.maxPending,
+        count(1),
+        "How many requests may wait for one backend.",
+        of="N",
+    ),
+    number(
+        "max-body",
+        _DEFAULTS.maxBody,
+        count(),
+        "How many bytes the body of a request may have; 0 is any number.",
+        of="BYTES",
+    ),
+    number(
+        "max-head",
+        _DEFAULTS.limits.head,
+        count(256, 1 << 20),
+        "How many bytes the head of a request or response may have.",
+        of="BYTES",
+    ),
+    number(
+        "max-connections",
+        _DEFAULTS.maxConnections,
+        count(1),
+        "How many clients may be connected; agents are not counted.",
+        of="N",
+    ),
+    number(
+        "max-backends",
+        _DEFAULTS.maxBackends,
+        count(1),
+        "How many backends are kept in open mode.",
+        of="N",
+    ),
+    Option(
+        "access-log",
+        text,
+        "Where a line about each request goes: a file, which is opened anew when it was renamed"
+        " (and on SIGHUP), - for stdout, or none.",
+        metavar="FILE",
+        default="-",
+        defaultText="stdout",
+    ),
+    Option(
+        "access-log-format",
+        choice("combined", "json"),
+        "Apache's combined format, or one JSON object a line.",
+        metavar="combined|json",
+        default="combined",
+    ),
+)
+"""The options of the server."""
+
+
+class Options(TableOptions):
+    """
+    The command line of C{twist invproxy-server}.
+    """
+
+    table = TABLE
+
+
+def tokens(endpoint: str) -> list[list[str]]:
+    """
+    Split a description of an endpoint as C{serverFromString} does.
+
+    @return: for each part between colons, its value, or its name and its value.
+    """
+    parts = [[""]]
+    characters = iter(endpoint)
+    for each in characters:
+        if each == "\\":
+            parts[-1][-1] += next(characters, "")
+        elif each == ":":
+            parts.append([""])
+        elif each == "=" and len(parts[-1]) == 1:
+            parts[-1].append("")
+        else:
+            parts[-1][-1] += each
+    return parts
+
+
+def isReachable(endpoint: str) -> bool:
+    """
+    May peers on other machines be able to connect to an endpoint? When in doubt: yes.
+
+    @param endpoint: its description.
+    """
+    parts = tokens(endpoint)
+    kinds = [part[0] for part in parts if len(part) == 1]
+    while kinds[:1] == ["haproxy"]:
+        kinds = kinds[1:]
+    kind = kinds[0] if kinds else ""
+    if kind == "unix":
+        return False
+    if kind not in ("tcp", "tcp6", "ssl", "tls"):
+        return True
+    # The last of several counts, there as here.
+    interfaces = [part[1] for part in parts if len(part) == 2 and part[0] == "interface"]
+    if not interfaces:
+        return True
+    if interfaces[-1] == "localhost":
+        return False
+    try:
+        return not ip_address(interfaces[-1]).is_loopback
+    except ValueError:
+        return True
+
+
+def checkEndpoint(reactor: object, endpoint: str) -> None:
+    """
+    Find out what can be known of an endpoint before it listens.
+
+    @raise ConfigError: if it is not one; the text says what is allowed.
+    """
+    try:
+        serverFromString(reactor, endpoint)
+    except Exception as error:
+        # Plugins parse these, and raise whatever they like.
+        why = oneLine(f"{type(error).__name__}: {error}")
+        raise ConfigError(
+            f"must be a Twisted server endpoint, such as tcp:8080:interface=127.0.0.1 ({why})"
+        ) from None
+    parts = tokens(endpoint)
+    words = [part[0] for part in parts if len(part) == 1]
+    while words[:1] == ["haproxy"]:
+        words = words[1:]
+    if words and words[0] in _PORT_AT:
+        at = _PORT_AT[words[0]]
+        ports = [part[1] for part in parts if len(part) == 2 and part[0] == "port"]
+        ports += words[at : at + 1]
+        if any(not 0 <= int(port) <= 65535 for port in ports):
+            raise ConfigError("must have a port from 0 (any free one) to 65535")
+
+
+class IReactorServer(IReactorLifecycle, IReactorTime):
+    """
+    What is needed of a reactor here.
+    """
+
+
+@frozen
+class Plan:
+    """
+    What the options ask for.
+
+    @ivar listen: public endpoints.
+    @ivar agentListen: endpoints for agents alone.
+    @ivar adminListen: the endpoint for administrators, or L{None}.
+    @ivar settings: times and bounds.
+    @ivar warnings: what the person who starts it should know.
+    @ivar values: where all of this came from, for errors found later.
+    """
+
+    listen: tuple[str, ...]
+    agentListen: tuple[str, ...]
+    adminListen: str | None
+    settings: ProxySettings
+    warnings: tuple[str, ...]
+    values: Values
+
+
+def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -> Plan:
+    """
+    Understand the options.
+
+    @param options: the command line.
+    @param environ: the environment.
+    @param reactor: what endpoints are made for; none listens yet.
+    @raise ConfigError: if any cannot be used, or they do not go together.
+    """
+    values = options.resolve(environ)
+    admin = values["admin-listen"]
+    admins = () if admin == NONE else (admin,)
+    warnings = []
+    for name, endpoints in (
+        ("listen", values["listen"]),
+        ("agent-listen", values["agent-listen"]),
+        ("admin-listen", admins),
+    ):
+        for endpoint in endpoints:
+            try:
+                checkEndpoint(reactor, endpoint)
+            except ConfigError as error:
+                raise values.fault(name, str(error), endpoint) from None
+            # Administrators are held to loopback peers by the admin endpoint itself.
+            if name == "admin-listen" or not isReachable(endpoint):
+                continue
+            if not values["insecure-open"]:
+                raise values.fault(
+                    name,
+                    "in open mode any agent may serve any backend, so it must be on loopback"
+                    " (interface=127.0.0.1) or unix:, or --insecure-open must be given",
+                    endpoint,
+                )
+            warnings.append(
+                f"Open mode on {endpoint}: whoever can reach it may serve any backend"
+                " (--insecure-open)."
+            )
+    if values["user-header"] and values["trusted-proxies"] == TrustedProxies():
+        warnings.append("--user-header has no effect without --trusted-proxies.")
+    return Plan(
+        values["listen"],
+        values["agent-listen"],
+        admins[0] if admins else None,
+        _settingsOf(values),
+        tuple(warnings),
+        values,
+    )
+
+
+def _settingsOf(values: Values) -> ProxySettings:
+    head = values["max-head"]
+    trusted = values["trusted-proxies"]
+    return ProxySettings(
+        pollTimeout=values["poll-timeout"],
+        queueTimeout=values["queue-timeout"],
+        responseTimeout=values["response-timeout"],
+        idleTimeout=values["idle-timeout"],
+        headTimeout=values["head-timeout"],
+        claimTimeout=values["claim-timeout"],
+        backendTimeout=values["backend-timeout"],
+        drainTimeout=values["drain-timeout"],
+        maxPending=values["max-pending"],
+        maxBody=values["max-body"],
+        maxConnections=values["max-connections"],
+        maxBackends=values["max-backends"],
+        limits=Limits(head=head, line=min(_DEFAULTS.limits.line, head)),
+        trustedProxies=trusted.networks,
+        trustUnixPeers=trusted.unix,
+        userHeader=values["user-header"],
+    )
+
+
+def accessLogOf(values: Values, clock: IReactorTime) -> CombinedLog | JSONLog | None:
+    """
+    Open the access log that the options ask for.
+
+    @param clock: measures how long lines wait.
+    @raise ConfigError: if it cannot be opened.
+    """
+    path = values["access-log"]
+    if path == NONE:
+        return None
+    try:
+        return openAccessLog(clock, None if path == "-" else path, values["access-log-format"])
+    except ConfigError as error:
+        raise values.fault("access-log", str(error)) from None
+
+
+def readyLine(ready: Ready) -> str:
+    """
+    Tell a person where the proxy listens.
+    """
+    others = []
+    if ready.agents:
+        others.append("agents " + " ".join(ready.agents))
+    if ready.admin is not None:
+        others.append(f"admin {ready.admin}")
+    line = "proxy ready: " + " ".join(ready.public)
+    return f"{line} ({', '.join(others)})" if others else line
+
+
+def assemble(
+    plan: Plan, reactor: IReactorServer, lifecycle: Lifecycle, service: Callable[..., Any]
+) -> IService:
+    """
+    Make the service that the options ask for.
+
+    @param plan: what they ask for.
+    @param reactor: what runs it.
+    @param lifecycle: begins and ends the process.
+    @param service: L{invproxy.proxy.service.ProxyService}.
+    @raise ConfigError: if an option cannot be used after all.
+    """
+    accessLog = accessLogOf(plan.values, reactor)
+    for warning in plan.warnings:
+        _log.warn("{warning}", warning=warning)
+    made = service(
+        reactor,
+        plan.settings,
+        listen=plan.listen,
+        agentListen=plan.agentListen,
+        adminListen=plan.adminListen,
+        accessLog=accessLog,
+    )
+    hangup = None
+    if accessLog is not None:
+        # The last lines come while the last connections are cut.
+        reactor.addSystemEventTrigger("after", "shutdown", accessLog.file.close)
+        if accessLog.file.isNamed:
+            hangup = accessLog.file.reopen
+    lifecycle.handleSignals(hangup)
+    lifecycle.watch(made.whenReady().addCallback(readyLine))
+    return cast(IService, made)
+
+
+def makeService(options: TableOptions) -> IService:
+    """
+    Make the service for C{twist}.
+
+    @param options: the command line.
+    @raise SystemExit: if an option cannot be used; one line on stderr says why.
+    """
+    from twisted.internet import reactor
+
+    running = cast(IReactorServer, reactor)
+    with refusing(PROGRAM, sys.__stderr__):
+        plan = planOf(options, os.environ, running)
+        # Costly to import, so not for a slip on the command line.
+        from invproxy.proxy.service import ProxyService
+
+        return assemble(plan, running, Lifecycle(running, PROGRAM), ProxyService)
