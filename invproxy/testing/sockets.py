@@ -189,6 +189,8 @@ class MemorySocket:
             return self._failed
         if self.link.frozen:
             return False
+        if self.family == socket.AF_UNIX and self._peer.closed:
+            return True
         return (self._incoming.finished and self._outgoing.finished) or self._isReset()
 
     # What Twisted calls.
@@ -244,7 +246,8 @@ class MemorySocket:
         incoming = self._incoming
         if incoming.data:
             return incoming.take(min(limit, self._kernel.segment))
-        if incoming.finished:
+        # A TCP socket remembers that it saw the end, a UNIX socket tells errors first.
+        if incoming.finished and not (self.broken and self.family == socket.AF_UNIX):
             return b""
         raise _error(errno.ECONNRESET if self._isReset() else errno.EWOULDBLOCK)
 
@@ -254,8 +257,10 @@ class MemorySocket:
     def send(self, data: bytes | memoryview) -> int:
         if self.link is None or self._outgoing.finished:
             raise _error(errno.EPIPE)
-        if not self.link.frozen and self._isReset():
-            raise _error(errno.ECONNRESET)
+        if not self.link.frozen and (
+            self._isReset() or (self.family == socket.AF_UNIX and self._peer.closed)
+        ):
+            raise _error(errno.EPIPE)
         room = self._kernel.capacity - len(self._outgoing.data)
         if data and room <= 0:
             raise _error(errno.EWOULDBLOCK)
@@ -280,10 +285,12 @@ class MemorySocket:
         self.queue.clear()
         if self.link is None:
             return
+        self._outgoing.finished = True
         level, option, value = _RESET_ON_CLOSE
-        if self._options.get((level, option)) != value:
-            self._outgoing.finished = True
-        elif not self.broken:
+        if self.family == socket.AF_UNIX:
+            # These know no reset, but an error if something was left unread.
+            self._peer.broken = bool(self._incoming.data)
+        elif self._options.get((level, option)) == value and not self.broken:
             self._outgoing.drop()
             self._incoming.drop()
             self._peer.broken = True
