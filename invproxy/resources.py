@@ -379,7 +379,7 @@ class _Channel:
         host, colon, port = (self._head.host or b"").rpartition(b":")
         if not colon or b"]" in port:
             host, port = host + colon + port, b""
-        number = int(port) if port and len(port) <= 5 else (443 if self.isSecure() else 80)
+        number = int(port) if port else (443 if self.isSecure() else 80)
         if host.startswith(b"["):
             return IPv6Address("TCP", host.strip(b"[]").decode("ascii"), number)
         return IPv4Address("TCP", host.decode("ascii") or "localhost", number)
@@ -482,6 +482,8 @@ class _RequestPeer:
     The connection of a L{server.Request}. twisted.web tells of its loss only while the request is not finished, so a
     loss between requests is never seen.
     """
+
+    streams = False
 
     def __init__(self, request: server.Request) -> None:
         self.address: IAddress = request.getClientAddress()

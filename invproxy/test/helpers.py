@@ -52,6 +52,7 @@ class FakePeer:
     def __init__(self, secure: bool = False) -> None:
         self.address: IAddress = IPv4Address("TCP", "192.0.2.7", 4321)
         self.secure = secure
+        self.streams = True
         self.countedAsAgent = False
         self._callbacks: list[Callable[[], None]] = []
 

@@ -24,7 +24,7 @@ from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead, ResponseHead, parseResponse
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
-from invproxy.resources import ResourceOrigin
+from invproxy.resources import ResourceOrigin, renderStream
 from invproxy.test.helpers import RecordingAnswer, requestHead
 
 Fields = Iterable[tuple[bytes, bytes]]
@@ -709,3 +709,41 @@ class StreamingResourceTests(StreamingOriginContract, SynchronousTestCase):
 
     def arrivals(self) -> list[Arrival]:
         return list(self.resource.arrivals)
+
+
+class RenderingResource(Resource):
+    """
+    A Resource that hands what it is to render to an origin.
+    """
+
+    isLeaf = True
+
+    def __init__(self, origin: IOrigin) -> None:
+        super().__init__()
+        self.origin = origin
+
+    def render(self, request: Request) -> int:
+        return renderStream(self.origin, request)
+
+
+class RenderStreamTests(OriginContract, SynchronousTestCase):
+    """
+    Both bridges one behind the other keep the contract: streams to a Resource, which makes streams of them again.
+    """
+
+    def makeOrigin(self) -> IOrigin:
+        self.direct = DirectOrigin()
+        return ResourceOrigin(RenderingResource(self.direct), clock=Clock())
+
+    def arrivals(self) -> list[Arrival]:
+        return list(self.direct.arrivals)
+
+    def test_cutBeforeResponse(self) -> None:
+        """
+        A failure before the response has become a response of its own.
+        """
+        answer, arrival = self.arrive(requestHead())
+        arrival.cut()
+        assert answer.head is not None
+        self.assertEqual(answer.head.status, 502)
+        self.assertTrue(answer.finished)
