@@ -72,6 +72,7 @@ class LogFile:
         self._size = 0
         self._timer: IDelayedCall | None = None
         self._isBlocked = False
+        self._isStuck = False
         self._failure = ""
         self._lost = 0
         self._nextCheck = clock.seconds() + CHECK_INTERVAL
@@ -102,7 +103,7 @@ class LogFile:
         """
         Write what was collected.
         """
-        if self._path is not None and self._clock.seconds() >= self._nextCheck:
+        if self._isOpenFile and self._clock.seconds() >= self._nextCheck:
             self._nextCheck = self._clock.seconds() + CHECK_INTERVAL
             if self._isRenamed():
                 self.reopen()
@@ -124,7 +125,10 @@ class LogFile:
             self._size = len(data)
         except OSError as error:
             self._lost += count
-            self._fail(f"cannot be written: {_why(error)}")
+            if _why(error) != self._failure:
+                # Once per change, not once per line.
+                self._failure = _why(error)
+                self._log.error("The access log cannot be written: {why}", why=self._failure)
         else:
             self._succeed()
 
@@ -140,15 +144,19 @@ class LogFile:
         Open the file anew under its name, as the old one was renamed. If that fails, go on with
         the old one.
         """
-        if self._path is None:
+        if not self._isOpenFile:
             return
+        assert self._path is not None
         try:
             fd = _open(self._path)
         except OSError as error:
-            self._fail(f"cannot be opened again: {_why(error)}")
+            if not self._isStuck:
+                self._isStuck = True
+                self._log.error("The access log cannot be opened again: {why}", why=_why(error))
             return
         os.close(self._fd)
         self._fd = fd
+        self._isStuck = False
 
     def close(self) -> None:
         """
@@ -158,9 +166,13 @@ class LogFile:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._path is not None and self._fd >= 0:
+        if self._isOpenFile:
             os.close(self._fd)
         self._fd = -1
+
+    @property
+    def _isOpenFile(self) -> bool:
+        return self._path is not None and self._fd >= 0
 
     def _flushLate(self) -> None:
         self._timer = None
@@ -178,12 +190,6 @@ class LogFile:
             return False
         opened = os.fstat(self._fd)
         return (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino)
-
-    def _fail(self, why: str) -> None:
-        # Once per change, not once per line.
-        if why != self._failure:
-            self._failure = why
-            self._log.error("The access log {why}", why=why)
 
     def _succeed(self) -> None:
         if self._failure or self._lost:
