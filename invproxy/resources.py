@@ -128,9 +128,8 @@ class _Request(server.Request):
             return None
 
     def process(self) -> None:
-        self.path = (
-            self._path
-        )  # a Resource on the way may have rewritten it before requestReceived set it again
+        # A Resource on the way may have rewritten it, and requestReceived has set it again.
+        self.path = self._path
         super().process()
 
     def received(self) -> None:
@@ -142,6 +141,15 @@ class _Request(server.Request):
             self.requestReceived(self.method, self.uri, self.clientproto)
         except Exception:
             self.processingFailed(Failure())
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        if not self.startedWriting:
+            return super().processingFailed(reason)  # type: ignore[no-any-return]
+        # twisted.web would write its error page behind what was written, and end it as if it were whole.
+        _log.failure("{request} failed half-way", failure=reason, request=self)
+        if not self.finished:
+            self.channel.fail(Fault(INTERNAL, "it raised an exception"))  # type: ignore[attr-defined]
+        return reason
 
     def connectionLost(self, reason: Failure) -> None:
         channel = self.channel
@@ -296,9 +304,8 @@ class _Channel:
         if head.status < 200:
             self.fail(Fault(INTERNAL, "its response has an interim status"))
             return
-        if (
-            head.framing == UNTIL_CLOSE
-        ):  # twisted.web's way to answer HTTP/1.0; here an end is always told
+        if head.framing == UNTIL_CLOSE:
+            # This is how twisted.web answers HTTP/1.0; between us an end is always told.
             head.framing = CHUNKED
             head.keepAlive = True
         self._begun = True

@@ -485,6 +485,25 @@ class ResponseTests(SynchronousTestCase):
             self.assertTrue(answer.finished)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_lateException(self) -> None:
+        """
+        One behind the head cuts the answer, one behind its end changes nothing.
+        """
+        for ending in (False, True):
+
+            def render(request: Request) -> bytes:
+                request.write(b"half")
+                if ending:  # noqa: B023 - called in the same turn
+                    request.finish()
+                raise ZeroDivisionError
+
+            answer = ask(Leaf(render))
+            self.assertEqual(answer.body, b"half")
+            self.assertEqual(answer.finished, ending)
+            self.assertEqual(answer.fault is not None, not ending)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertEqual(answer.violations, [])
+
     def test_tooLong(self) -> None:
         """
         Bytes beyond Content-Length cut the answer, and none of them passes.
