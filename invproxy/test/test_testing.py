@@ -45,10 +45,12 @@ class Recorder(Protocol):
     Remembers what happens to it.
     """
 
+    transport: Any
+
     def __init__(self):
         self.received = b""
         self.pieces = []
-        self.lost = None
+        self.lost: Any = None
 
     def dataReceived(self, data):
         self.received += data
