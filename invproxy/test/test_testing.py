@@ -2,6 +2,8 @@
 The network in memory behaves as a network, and its clock as a clock.
 """
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,

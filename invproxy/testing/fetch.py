@@ -61,7 +61,7 @@ class ResponseLost(Exception):
     @ivar reason: why the connection is gone, or what was wrong.
     """
 
-    def __init__(self, partial: Response | None, reason: BaseException) -> None:
+    def __init__(self, partial: Response | None, reason: BaseException | None) -> None:
         super().__init__(partial, reason)
         self.partial = partial
         self.reason = reason
@@ -128,7 +128,7 @@ class _Asker(Protocol):
             self._leave()
             self.done.callback(response)
 
-    def _lose(self, reason: BaseException) -> None:
+    def _lose(self, reason: BaseException | None) -> None:
         if not self.done.called:
             self._leave()
             self.done.errback(ResponseLost(self._response(), reason))
