@@ -58,7 +58,8 @@ def dropper(*names: bytes) -> Callable[[bytes], bytes]:
     @return: a function from a block to the block less those fields.
     """
     alternatives = b"|".join(
-        re.escape(name[:-1]) + rb"[^:\r\n]*" if name.endswith(b"*") else re.escape(name) for name in names
+        re.escape(name[:-1]) + rb"[^:\r\n]*" if name.endswith(b"*") else re.escape(name)
+        for name in names
     )
     lines = re.compile(rb"\r\n(?:" + alternatives + rb"):[^\r\n]*", re.IGNORECASE)
     return lambda block: lines.sub(b"", block)
@@ -73,7 +74,9 @@ def without(block: bytes, names: Container[bytes]) -> bytes:
     @return: the block less those fields.
     """
     return b"".join(
-        b"\r\n" + line for line in block.split(b"\r\n")[1:] if line[: line.index(b":")].lower() not in names
+        b"\r\n" + line
+        for line in block.split(b"\r\n")[1:]
+        if line[: line.index(b":")].lower() not in names
     )
 
 
@@ -108,5 +111,8 @@ def elements(lines: Iterable[bytes]) -> list[bytes]:
     @return: the elements in lower case, empty ones left out. Not for fields with quoted strings.
     """
     return [
-        element for line in lines for part in line.split(b",") if (element := part.strip(b" \t").lower())
+        element
+        for line in lines
+        for part in line.split(b",")
+        if (element := part.strip(b" \t").lower())
     ]

@@ -257,9 +257,9 @@ def bodyFraming(lengths: list[bytes], codings: list[bytes], minor: int) -> int |
             raise Fault(BAD_REQUEST, "Content-Length beside Transfer-Encoding")
         if minor == 0:
             raise Fault(BAD_REQUEST, "Transfer-Encoding in an HTTP/1.0 message")
-        names = elements(codings)
-        if names != [b"chunked"]:
-            if names.count(b"chunked") > 1 or not names:
+        # Not the element but the whole value: others read an empty element or a parameter in ways of their own.
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            if set(elements(codings)) <= {b"chunked"}:
                 raise Fault(BAD_REQUEST, "a malformed Transfer-Encoding")
             raise Fault(NOT_IMPLEMENTED, f"transfer coding {codings[0][:40]!r}")
         return CHUNKED

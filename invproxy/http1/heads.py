@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from invproxy.errors import (
     BAD_REQUEST,
@@ -27,38 +27,35 @@ _REQUEST = re.compile(
     rb"(" + TOKEN + rb"++) ([\x21-\x22\x24-\x7e]++) HTTP/1\.([01])(" + FIELD_LINES + rb")\r\n\r\n"
 ).fullmatch
 _RESPONSE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)(" + FIELD_LINES + rb")\r\n\r\n"
+    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)("
+    + FIELD_LINES
+    + rb")\r\n\r\n"
 ).fullmatch
 _REQUEST_LINE = re.compile(TOKEN + rb"++ ([\x21-\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])").fullmatch
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*+)?").fullmatch
 _FIELD_LINE = re.compile(TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+").fullmatch
 
+# The look-ahead spares most fields the alternatives, which halves the time. A match is (line, name, value).
 _SPECIAL = re.compile(
-    rb"\r\n(host|content-length|transfer-encoding|connection|upgrade|te|expect"
-    rb"|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):[ \t]*([^\r\n]*)",
+    rb"(\r\n(?=[CEHKPTU][EOPRTX])(host|content-length|transfer-encoding|connection|upgrade|te|expect"
+    rb"|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):[ \t]*([^\r\n]*))",
     re.IGNORECASE,
 ).findall
-_dropHopByHop = dropper(
-    b"connection",
-    b"keep-alive",
-    b"proxy-connection",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"te",
-    b"transfer-encoding",
-    b"upgrade",
-    b"http2-settings",
-)
 _dropLength = dropper(b"content-length")
 _dropExpect = dropper(b"expect")
 _HARMLESS_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
 _FORBIDDEN_OPTIONS = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
-_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?").fullmatch
+_NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]*+"
+_AUTHORITY = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]++\]|" + _NAME + rb"(?:%[0-9A-Fa-f]{2}" + _NAME + rb")*+)(?::[0-9]{0,5})?"
+).fullmatch
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
 _HOST_LINE = re.compile(rb"\r\n([Hh][Oo][Ss][Tt]):[^\r\n]*")
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"PROPFIND", b"SEARCH"))
+IDEMPOTENT = frozenset(
+    (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"PROPFIND", b"SEARCH")
+)
 """Methods that may be sent a second time (RFC 9110, section 9.2.2)."""
 
 
@@ -82,13 +79,13 @@ class RequestHead:
     method: bytes
     target: bytes
     fields: bytes = b""
-    framing: int = field(default=0, kw_only=True)
-    minor: int = field(default=1, kw_only=True)
-    host: bytes | None = field(default=None, kw_only=True)
-    keepAlive: bool = field(default=True, kw_only=True)
-    upgrade: bytes | None = field(default=None, kw_only=True)
-    trailers: bool = field(default=False, kw_only=True)
-    expectsContinue: bool = field(default=False, kw_only=True)
+    framing: int = 0
+    minor: int = 1
+    host: bytes | None = None
+    keepAlive: bool = True
+    upgrade: bytes | None = None
+    trailers: bool = False
+    expectsContinue: bool = False
 
     def encode(self) -> bytes:
         """
@@ -127,6 +124,12 @@ class RequestHead:
         """
         return evolve(self, fields=_dropExpect(self.fields), expectsContinue=False)
 
+    def withoutUpgrade(self) -> RequestHead:
+        """
+        Copy the head for a hop that cannot leave HTTP.
+        """
+        return evolve(self, upgrade=None)
+
     def withHost(self, host: bytes) -> RequestHead:
         """
         Copy the head with another Host, in its old place, or first where there was none.
@@ -158,11 +161,11 @@ class ResponseHead:
     status: int
     reason: bytes = b""
     fields: bytes = b""
-    framing: int = field(default=0, kw_only=True)
-    minor: int = field(default=1, kw_only=True)
-    keepAlive: bool = field(default=True, kw_only=True)
-    upgrade: bytes | None = field(default=None, kw_only=True)
-    chunked: bool = field(default=False, kw_only=True)
+    framing: int = 0
+    minor: int = 1
+    keepAlive: bool = True
+    upgrade: bytes | None = None
+    chunked: bool = False
 
     def encode(self, hop: bytes = b"") -> bytes:
         """
@@ -175,7 +178,9 @@ class ResponseHead:
         return b"HTTP/1.1 %d%b%b%b\r\n\r\n" % (self.status, self.reason or b" ", self.fields, hop)
 
 
-def responseHead(status: int, reason: bytes, block: bytes = b"", *, length: int | None = None) -> ResponseHead:
+def responseHead(
+    status: int, reason: bytes, block: bytes = b"", *, length: int | None = None
+) -> ResponseHead:
     """
     Make the head of an answer of our own.
 
@@ -186,7 +191,9 @@ def responseHead(status: int, reason: bytes, block: bytes = b"", *, length: int 
     """
     if length is None:
         return ResponseHead(status, b" " + reason, block, framing=CHUNKED)
-    return ResponseHead(status, b" " + reason, block + b"\r\nContent-Length: %d" % length, framing=length)
+    return ResponseHead(
+        status, b" " + reason, block + b"\r\nContent-Length: %d" % length, framing=length
+    )
 
 
 def _replaceHost(block: bytes, host: bytes) -> bytes:
@@ -205,7 +212,7 @@ def parseRequest(data: bytes, limits: Limits) -> RequestHead:
     if matched is None:
         raise _requestFault(data, limits)
     method, target, version, block = matched.groups()
-    if len(method) + len(target) > limits.line:
+    if len(method) + len(target) + 10 > limits.line:  # 10: two spaces and the version
         raise Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
     _checkSize(data, block, limits)
     minor = 1 if version == b"1" else 0
@@ -214,8 +221,9 @@ def parseRequest(data: bytes, limits: Limits) -> RequestHead:
     codings: list[bytes] = []
     connection: list[bytes] = []
     upgrades: list[bytes] = []
-    trailers = expects = hop = False
-    for name, text in _SPECIAL(block):
+    hops: list[bytes] = []
+    trailers = expects = False
+    for line, name, text in _SPECIAL(block):
         name = name.lower()
         text = text.rstrip(b" \t")
         if name == b"host":
@@ -227,11 +235,11 @@ def parseRequest(data: bytes, limits: Limits) -> RequestHead:
                 raise Fault(EXPECTATION_FAILED, f"Expect {text[:40]!r}")
             expects = True
         else:
-            hop = True
+            hops.append(line)
             if name == b"connection":
                 connection.append(text)
             elif name == b"transfer-encoding":
-                codings.append(text)
+                codings.append(_coding(line))
             elif name == b"upgrade":
                 upgrades.append(text)
             elif name == b"te":
@@ -240,20 +248,21 @@ def parseRequest(data: bytes, limits: Limits) -> RequestHead:
         raise Fault(BAD_REQUEST, "more than one Host" if hosts else "no Host")
     if hosts and not _AUTHORITY(hosts[0]):
         raise Fault(BAD_REQUEST, f"Host {hosts[0][:40]!r}")
-    framing = bodyFraming(lengths, codings, minor) or 0
+    framing = (bodyFraming(lengths, codings, minor) or 0) if lengths or codings else 0
     options = elements(connection) if connection else []
-    if hop:
-        block = _dropHops(block, options)
-    head = RequestHead(
+    if hops:
+        block = _dropHops(block, hops, options)
+    head = RequestHead(  # by position, which takes half the time
         method,
         target,
         block,
-        framing=framing,
-        minor=minor,
-        host=hosts[0] if hosts else None,
-        keepAlive=minor == 1 and b"close" not in options,
-        trailers=trailers and minor == 1,
-        expectsContinue=expects,
+        framing,
+        minor,
+        hosts[0] if hosts else None,
+        minor == 1 and b"close" not in options,
+        None,
+        trailers and minor == 1,
+        expects,
     )
     if upgrades and b"upgrade" in options and framing == 0 and minor == 1:
         head.upgrade = _upgradeOf(upgrades)
@@ -264,14 +273,25 @@ def parseRequest(data: bytes, limits: Limits) -> RequestHead:
     return head
 
 
+def _coding(line: bytes) -> bytes:
+    """
+    The value of a Transfer-Encoding, less spaces but not tabs, which some (llhttp) take for a part of it.
+    """
+    return line.partition(b":")[2].strip(b" ")
+
+
 def _upgradeOf(upgrades: list[bytes]) -> bytes | None:
     protocols = [part.strip(b" \t") for text in upgrades for part in text.split(b",")]
-    return b", ".join(part for part in protocols if part and not part.lower().startswith(b"h2c")) or None
+    return (
+        b", ".join(part for part in protocols if part and not part.lower().startswith(b"h2c"))
+        or None
+    )
 
 
 def _normaliseTarget(head: RequestHead) -> None:
     """
-    Turn absolute-form into origin-form with its authority as Host (RFC 9112, section 3.2.2), and refuse what is no form.
+    Turn absolute-form into origin-form with its authority as Host (RFC 9112, section 3.2.2), and refuse what has
+    none of the forms.
     """
     if head.method == b"CONNECT":
         return
@@ -294,7 +314,9 @@ def _normaliseTarget(head: RequestHead) -> None:
         head.target = (path or b"/") + (query or b"")
 
 
-def parseResponse(data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False) -> ResponseHead:
+def parseResponse(
+    data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False
+) -> ResponseHead:
     """
     Parse the head of a response.
 
@@ -307,6 +329,8 @@ def parseResponse(data: bytes, limits: Limits, method: bytes, *, upgrading: bool
     if matched is None:
         raise _responseFault(data, limits)
     version, code, reason, block = matched.groups()
+    if len(reason) + 12 > limits.line:
+        raise Fault(BAD_REQUEST, f"a status line of more than {limits.line} bytes")
     _checkSize(data, block, limits)
     minor = 1 if version == b"1" else 0
     status = int(code)
@@ -314,26 +338,26 @@ def parseResponse(data: bytes, limits: Limits, method: bytes, *, upgrading: bool
     codings: list[bytes] = []
     connection: list[bytes] = []
     upgrades: list[bytes] = []
-    hop = False
-    for name, text in _SPECIAL(block):
+    hops: list[bytes] = []
+    for line, name, text in _SPECIAL(block):
         name = name.lower()
         text = text.rstrip(b" \t")
         if name == b"content-length":
             lengths.append(text)
         elif name not in (b"host", b"expect"):
-            hop = True
+            hops.append(line)
             if name == b"connection":
                 connection.append(text)
             elif name == b"transfer-encoding":
-                codings.append(text)
+                codings.append(_coding(line))
             elif name == b"upgrade":
                 upgrades.append(text)
     options = elements(connection) if connection else []
-    framing = bodyFraming(lengths, codings, minor)
-    if hop:
-        block = _dropHops(block, options)
-    head = ResponseHead(status, reason, block, minor=minor, chunked=bool(codings))
-    head.keepAlive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    framing = bodyFraming(lengths, codings, minor) if lengths or codings else None
+    if hops:
+        block = _dropHops(block, hops, options)
+    keepAlive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    head = ResponseHead(status, reason, block, 0, minor, keepAlive, None, bool(codings))
     if status == 101:
         if not upgrading or not upgrades or b"upgrade" not in options:
             raise Fault(BAD_REQUEST, "101 to a request that did not ask for it, or without Upgrade")
@@ -351,19 +375,31 @@ def parseResponse(data: bytes, limits: Limits, method: bytes, *, upgrading: bool
     return head
 
 
-def _dropHops(block: bytes, options: list[bytes]) -> bytes:
-    named = set(options) - _HARMLESS_OPTIONS
-    if named:
-        if not _FORBIDDEN_OPTIONS.isdisjoint(named):
-            raise Fault(BAD_REQUEST, "Connection names a field that belongs to the message")
-        block = without(block, named)
-    return _dropHopByHop(block)
+def _dropHops(block: bytes, hops: list[bytes], options: list[bytes]) -> bytes:
+    """
+    Drop what concerns only this hop (RFC 9110, section 7.6.1).
+
+    @param hops: the lines of the fields that always do.
+    @param options: the connection options, which name the others.
+    """
+    if options:
+        named = set(options) - _HARMLESS_OPTIONS
+        if named:
+            if not _FORBIDDEN_OPTIONS.isdisjoint(named):
+                raise Fault(BAD_REQUEST, "Connection names a field that belongs to the message")
+            block = without(block, named)
+    block += b"\r\n"
+    for line in hops:
+        # With the CRLF behind it too, so that it cannot match the beginning of a longer line.
+        block = block.replace(line + b"\r\n", b"\r\n", 1)
+    return block[:-2]
 
 
 def _checkSize(data: bytes, block: bytes, limits: Limits) -> None:
     if len(data) > limits.head:
         raise Fault(HEAD_TOO_LARGE, f"a head of more than {limits.head} bytes")
-    if block.count(b"\r\n") > limits.fields:
+    # A field line has four bytes or more, which spares most heads the count.
+    if len(block) > 4 * limits.fields and block.count(b"\r\n") > limits.fields:
         raise Fault(HEAD_TOO_LARGE, f"more than {limits.fields} fields")
 
 
@@ -383,7 +419,7 @@ def requestLineFault(line: bytes, limits: Limits) -> Fault | None:
     if len(line) > limits.line:
         return Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
     matched = _REQUEST_LINE(line)
-    if matched is None:
+    if matched is None or matched[2] == b"0":
         return Fault(BAD_REQUEST, f"request line {line[:60]!r}")
     if matched[2] != b"1":
         return Fault(VERSION_NOT_SUPPORTED, f"HTTP/{matched[2].decode()}.{matched[3].decode()}")
@@ -416,5 +452,7 @@ def _fieldFault(rest: bytes) -> Fault:
     for number, line in enumerate(rest.split(b"\r\n")[:-2], 1):
         if not _FIELD_LINE(line):
             name = re.match(TOKEN + rb"{1,40}", line)
-            return Fault(BAD_REQUEST, f"field line {number}{f' ({name[0].decode()})' if name else ''}")
+            return Fault(
+                BAD_REQUEST, f"field line {number}{f' ({name[0].decode()})' if name else ''}"
+            )
     return Fault(BAD_REQUEST, "a malformed head")

@@ -91,7 +91,7 @@ class _HeadBuffer:
             raise Fault(BAD_REQUEST, "a bare CR or LF, or a control character, in a head")
         if not self._lineChecked:
             end = data.find(b"\r\n")
-            if end >= 0 or len(data) > self._limits.line:
+            if end >= 0 or len(data) > self._limits.line + 1:  # the last may be the CR at its end
                 fault = self._checkLine(data[:end] if end >= 0 else data, self._limits)
                 if fault:
                     raise fault
@@ -119,6 +119,7 @@ class RequestReader:
         self._upload: Upload | None = None
         self.rest = b""
         self._ended = False
+        self._emptyLine = b"\r\n"
 
     def feed(self, data: bytes) -> None:
         """
@@ -130,8 +131,8 @@ class RequestReader:
             self.rest += data
             return
         if self._decoder is None:
-            if not self._head and data[:2] == b"\r\n":
-                data = data[2:]  # one empty line before a request is let pass (RFC 9112, section 2.2)
+            if self._emptyLine:
+                data = self._skipEmptyLine(data)
             found = self._head.feed(data)
             if found is None:
                 return
@@ -153,6 +154,20 @@ class RequestReader:
             self.rest = rest
             self._upload.finish(self._decoder.trailers)
 
+    def _skipEmptyLine(self, data: bytes) -> bytes:
+        """
+        Let pass one empty line before a request (RFC 9112, section 2.2), in whatever pieces it comes.
+        """
+        while data and self._emptyLine:
+            if data[0] == self._emptyLine[0]:
+                data = data[1:]
+                self._emptyLine = self._emptyLine[1:]
+            elif self._emptyLine == b"\n":
+                raise Fault(BAD_REQUEST, "a bare CR before a request")
+            else:
+                self._emptyLine = b""
+        return data
+
     def redirect(self, upload: Upload) -> None:
         """
         Give what is left of the present body to another upload.
@@ -168,6 +183,7 @@ class RequestReader:
         self._ended = False
         self._decoder = None
         self._upload = None
+        self._emptyLine = b"\r\n"
         if data:
             self.feed(data)
 
