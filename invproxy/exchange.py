@@ -273,6 +273,25 @@ class Exchange:
         if self.state == CLAIMED and self.holder is holder:
             self._giveBack()
 
+    def isAnswered(self) -> bool:
+        """
+        Say whether the head of a response has come, or none will.
+        """
+        return self.state >= RESPONDING
+
+    def isUpgraded(self) -> bool:
+        """
+        Say whether the answer is a 101, so that both directions are raw bytes.
+        """
+        return self._upgraded
+
+    @property
+    def carrier(self) -> IUpload | None:
+        """
+        What took the request, if anything has.
+        """
+        return self._carrier
+
     def isFetchable(self) -> bool:
         """
         Say whether its request can be fetched: for the first time, or again after a fetch that broke half way.

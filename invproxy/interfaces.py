@@ -41,6 +41,7 @@ class IPeer(Interface):
 
     address: IAddress = Attribute("The address of the peer.")
     secure: bool = Attribute("Whether it came over TLS.")
+    streams: bool = Attribute("Whether answers go out as they are written; not so under a stock site.")
 
     def whenLost(callback: Callable[[], None]) -> Callable[[], None]:
         """

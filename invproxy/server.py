@@ -246,6 +246,7 @@ class Channel(Protocol):
 
     closing = False
     secure = False
+    streams = True
     askedAt = 0.0
     _stream: ServerStream | None = None
     _raw = False

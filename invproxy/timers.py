@@ -46,6 +46,12 @@ class Wheel:
         self._slots: dict[int, list[Watched]] = {}
         self._call: IDelayedCall | None = None
 
+    def seconds(self) -> float:
+        """
+        Tell the time.
+        """
+        return self._clock.seconds()
+
     def watch(self, watched: Watched, when: float) -> None:
         """
         Ask it at some time, unless it will be asked before that anyway.

@@ -1,0 +1,280 @@
+"""
+The poll carrier's way of taking one exchange to an agent: the call that fetches its request, and the call that brings its
+response.
+"""
+
+from __future__ import annotations
+
+from zope.interface import implementer
+
+from invproxy.errors import AGENT_LOST, CODES, INTERNAL, ORIGIN_BAD_RESPONSE, Fault
+from invproxy.exchange import FETCHED, RESPONDING, Exchange
+from invproxy.http1.fields import value
+from invproxy.http1.framing import CHUNKED, lastChunk
+from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
+from invproxy.http1.limits import Limits
+from invproxy.http1.readers import ResponseReader
+from invproxy.interfaces import IAnswer, IUpload
+from invproxy.proxy.streams import answerAtOnce
+from invproxy.server import Discard
+from invproxy.wire.poll import (
+    ERROR,
+    INTERIM,
+    OUR_FEATURES,
+    REQUEST_ID,
+    START_TIME,
+    UPGRADE,
+    USER_ID,
+    features,
+    formatTime,
+)
+
+_CONTINUE = ResponseHead(100, b" Continue")
+
+_AGENTS_CODES = frozenset(("origin-refused", "origin-bad-response", "origin-timeout"))
+"""What an agent may say of its own accord in C{X-Inverting-Proxy-Error}."""
+
+
+@implementer(IUpload)
+class PollCarriage:
+    """
+    One exchange on its way through the poll carrier: to the exchange, where the body of its request goes.
+
+    @ivar request: the head as the agent gets it.
+    """
+
+    __slots__ = ("_exchange", "_fetching", "_paused", "_response", "request")
+
+    def __init__(self, exchange: Exchange) -> None:
+        """
+        @param exchange: what is carried.
+        """
+        self.request = exchange.head
+        self._exchange = exchange
+        self._fetching: IAnswer | None = None
+        self._response: ResponseCall | None = None
+        self._paused = False
+
+    def fetch(self, answer: IAnswer, call: RequestHead, *, streams: bool) -> IUpload:
+        """
+        Send the request as the answer to an C{agent/request} call.
+
+        @param answer: the answer to the call.
+        @param call: the head of the call.
+        @param streams: whether answers go out as they are written, without which our additions can't work.
+        @return: what the call's connection tells its loss and its pace.
+        """
+        exchange = self._exchange
+        known = features(call.fields) if streams else frozenset()
+        request = exchange.head
+        if request.expectsContinue and INTERIM not in known:
+            exchange.inform(_CONTINUE)
+            request = request.withoutExpect()
+        if request.upgrade is not None and UPGRADE not in known:
+            request = request.withoutUpgrade()
+        self.request = request
+        inner = request.encode()
+        length = None
+        if request.framing != CHUNKED and request.upgrade is None:
+            length = len(inner) + request.framing
+        block = b"\r\n%b: %b\r\n%b: %b\r\n%b: %b%b" % (
+            REQUEST_ID,
+            exchange.id.encode("ascii"),
+            USER_ID,
+            exchange.endUser.encode("latin-1"),
+            START_TIME,
+            formatTime(exchange.began),
+            OUR_FEATURES if streams else b"",
+        )
+        self._fetching = answer
+        answer.respond(responseHead(200, b"OK", block, length=length))
+        answer.write(inner)
+        exchange.fetch(self, bringsLifeline=bool(known))
+        return _FetchCall(self, exchange, answer)
+
+    def fetchLost(self, answer: IAnswer) -> None:
+        """
+        Take note that the call broke before the request was sent to its end.
+        """
+        if self._fetching is not answer:
+            return
+        self._fetching = None
+        exchange = self._exchange
+        if exchange.state == RESPONDING and exchange.isUpgraded():
+            exchange.fail(Fault(AGENT_LOST))
+        elif exchange.state == FETCHED and self._response is None:
+            exchange.breakFetch()
+        elif exchange.state == FETCHED:
+            self.abort(Fault(AGENT_LOST))
+            exchange.loseAgent()
+
+    # What the exchange sends.
+
+    def write(self, data: bytes) -> None:
+        if self._fetching is None:
+            return
+        if self.request.framing == CHUNKED:
+            self._fetching.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._fetching.write(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self._fetching is None or (self.request.upgrade is not None and not self._exchange.isUpgraded()):
+            return  # a request that asks for an upgrade stays open: its call will be the way towards the backend
+        if self.request.framing == CHUNKED:
+            self._fetching.write(lastChunk(trailers))
+        self._endFetch()
+
+    def _endFetch(self) -> None:
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None:
+            fetching.finish()
+
+    def abort(self, fault: Fault) -> None:
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None:
+            fetching.fail(fault)
+        response, self._response = self._response, None
+        if response is not None:
+            response.dismiss()
+
+    def pauseAnswer(self) -> None:
+        self._paused = True
+        if self._response is not None:
+            self._response.answer.pauseUpload()
+
+    def resumeAnswer(self) -> None:
+        self._paused = False
+        if self._response is not None:
+            self._response.answer.resumeUpload()
+
+    # The call that brings the response.
+
+    def respond(self, answer: IAnswer, call: RequestHead, limits: Limits) -> IUpload:
+        """
+        Take an C{agent/response} call: the lifeline of the exchange, and then the way of its response. A second call
+        replaces one that has brought nothing yet: it is a repetition, or reports an error.
+
+        @param answer: the answer to the call.
+        @param call: the head of the call.
+        @param limits: bounds on the response.
+        @return: where the body of the call goes.
+        """
+        exchange = self._exchange
+        code = (value(call.fields, ERROR) or b"").decode("latin-1")
+        if code in _AGENTS_CODES:
+            exchange.fail(Fault(CODES[code], "as the agent says"))
+            return answerAtOnce(call, answer, 200, b"OK")
+        replaced, self._response = self._response, ResponseCall(self, exchange, answer, call, limits)
+        if replaced is not None:
+            replaced.dismiss()
+        exchange.holdLine()
+        if self._paused:
+            answer.pauseUpload()
+        return self._response
+
+    def responseEnded(self) -> None:
+        """
+        Take note that the response has been passed on to its end.
+        """
+        self._response = None
+        if self._exchange.isUpgraded():
+            return
+        if self.request.upgrade is not None:
+            self._endFetch()
+        else:
+            self.abort(Fault(INTERNAL, "answered before the request had come to its end"))
+
+    def responseLost(self, call: ResponseCall) -> None:
+        """
+        Take note that the call broke, and with it the agent.
+        """
+        if self._response is call:
+            self._response = None
+            self.abort(Fault(AGENT_LOST))
+            self._exchange.loseAgent()
+
+
+@implementer(IUpload)
+class _FetchCall(Discard):
+    """
+    An C{agent/request} call, as its connection sees it.
+    """
+
+    __slots__ = ("_answer", "_carriage", "_exchange")
+
+    def __init__(self, carriage: PollCarriage, exchange: Exchange, answer: IAnswer) -> None:
+        self._carriage = carriage
+        self._exchange = exchange
+        self._answer = answer
+
+    def abort(self, fault: Fault) -> None:
+        self._carriage.fetchLost(self._answer)
+
+    def pauseAnswer(self) -> None:
+        self._exchange.pauseUpload()
+
+    def resumeAnswer(self) -> None:
+        self._exchange.resumeUpload()
+
+
+@implementer(IUpload)
+class ResponseCall(Discard):
+    """
+    An C{agent/response} call, as its connection sees it.
+
+    @ivar answer: the answer to the call.
+    """
+
+    __slots__ = ("_call", "_carriage", "_dismissed", "_exchange", "_reader", "answer")
+
+    def __init__(
+        self, carriage: PollCarriage, exchange: Exchange, answer: IAnswer, call: RequestHead, limits: Limits
+    ) -> None:
+        self.answer = answer
+        self._call = call
+        self._carriage = carriage
+        self._exchange = exchange
+        self._reader = ResponseReader(limits, carriage.request, exchange)
+        self._dismissed = False
+
+    def write(self, data: bytes) -> None:
+        if self._dismissed or self._reader.atEnd():
+            return  # what follows a response is not looked at: the original frames even the empty body of a 204
+        try:
+            self._reader.feed(data)
+        except Fault as fault:
+            self._refuse(fault)
+        else:
+            if self._reader.atEnd():
+                self._carriage.responseEnded()
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self._dismissed:
+            return
+        ended = self._reader.atEnd()
+        if not self._reader.eof():
+            self._refuse(Fault(ORIGIN_BAD_RESPONSE, "the response ended half way"))
+            return
+        if not ended:
+            self._carriage.responseEnded()
+        self._dismissed = True
+        answerAtOnce(self._call, self.answer, 200, b"OK")
+
+    def _refuse(self, fault: Fault) -> None:
+        self._dismissed = True
+        self._exchange.fail(Fault(ORIGIN_BAD_RESPONSE, fault.detail))
+        answerAtOnce(self._call, self.answer, 400, b"Bad Request", fault.detail.encode("utf-8"))
+
+    def abort(self, fault: Fault) -> None:
+        if not self._dismissed and not self._reader.atEnd():
+            self._dismissed = True
+            self._carriage.responseLost(self)
+
+    def dismiss(self) -> None:
+        """
+        Tell the agent that its response is not wanted any more.
+        """
+        if not self._dismissed and not self._reader.atEnd():
+            self._dismissed = True
+            answerAtOnce(self._call, self.answer, 404, b"Not Found")

@@ -1,0 +1,211 @@
+"""
+The proxy's side of the poll protocol: the three calls of an agent; docs/protocol.md describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from invproxy.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Fault
+from invproxy.exchange import Exchange
+from invproxy.http1.fields import value
+from invproxy.http1.heads import RequestHead
+from invproxy.interfaces import IAnswer, IUpload
+from invproxy.mailbox import Mailbox, Mailboxes
+from invproxy.proxy.carriage import PollCarriage
+from invproxy.proxy.settings import ProxySettings
+from invproxy.proxy.streams import StreamResource, answerAtOnce
+from invproxy.server import Discard
+from invproxy.timers import Wheel
+from invproxy.wire.poll import (
+    BACKEND_ID,
+    MAX_IDS,
+    OUR_FEATURES,
+    REQUEST_ID,
+    formatIDs,
+    isBackendID,
+)
+
+
+_LEASE = 10.0
+"""Seconds for which the loss of a poll's connection means something to the IDs that it named."""
+
+
+class AgentResource(StreamResource):
+    """
+    What the three calls have in common: which backend the agent serves.
+    """
+
+    method = b"GET"
+
+    def __init__(self, mailboxes: Mailboxes, settings: ProxySettings, clock: IReactorTime, wheel: Wheel) -> None:
+        """
+        @param mailboxes: where exchanges wait.
+        @param settings: times and bounds.
+        @param clock: what tells the time.
+        @param wheel: what watches polls.
+        """
+        super().__init__()
+        self._mailboxes = mailboxes
+        self._settings = settings
+        self._clock = clock
+        self._wheel = wheel
+
+    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        backend = value(head.fields, BACKEND_ID)
+        if backend is None or not isBackendID(backend):
+            raise Fault(BAD_REQUEST, "an agent's call without a proper X-Inverting-Proxy-Backend-ID")
+        if head.method != self.method:
+            raise Fault(METHOD_NOT_ALLOWED, f"only {self.method.decode()} is")
+        answer.peer.countAsAgent()
+        return self.call(self._mailboxes.visit(backend.decode("ascii")), head, answer)
+
+    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+        """
+        Answer a call of an agent of this mailbox's backend.
+        """
+        raise NotImplementedError
+
+    def _find(self, mailbox: Mailbox, head: RequestHead) -> Exchange | None:
+        identifier = value(head.fields, REQUEST_ID)
+        if identifier is None:
+            raise Fault(BAD_REQUEST, "an agent's call without X-Inverting-Proxy-Request-ID")
+        exchange = self._mailboxes.exchanges.get(identifier.decode("latin-1"))
+        return exchange if exchange is not None and exchange.mailbox is mailbox else None
+
+
+class PendingResource(AgentResource):
+    """
+    C{GET agent/pending}: wait for exchanges and name their IDs.
+    """
+
+    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+        poll = Poll(mailbox, head, answer, self._mailboxes.exchanges, self._wheel)
+        poll.wait(self._clock.seconds() + self._settings.pollTimeout)
+        return poll
+
+
+class RequestResource(AgentResource):
+    """
+    C{GET agent/request}: fetch the request of an exchange.
+    """
+
+    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+        exchange = self._find(mailbox, head)
+        if exchange is None or not exchange.isFetchable():
+            return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
+        return PollCarriage(exchange).fetch(answer, head, streams=answer.peer.streams)
+
+
+class ResponseResource(AgentResource):
+    """
+    C{POST agent/response}: bring the response of an exchange.
+    """
+
+    method = b"POST"
+
+    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+        exchange = self._find(mailbox, head)
+        carriage = exchange.carrier if exchange is not None else None
+        if not isinstance(carriage, PollCarriage) or exchange is None or exchange.isAnswered():
+            return answerAtOnce(head, answer, 404, b"Not Found")
+        return carriage.respond(answer, head, self._settings.limits)
+
+
+@implementer(IUpload)
+class Poll(Discard):
+    """
+    One C{agent/pending} call: it waits at the mailbox, and then answers for the IDs that it named.
+    """
+
+    askedAt = 0.0
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        head: RequestHead,
+        answer: IAnswer,
+        exchanges: dict[str, Exchange],
+        wheel: Wheel,
+    ) -> None:
+        """
+        @param mailbox: where it waits.
+        @param head: the head of the call.
+        @param answer: the answer to it.
+        @param exchanges: all exchanges by ID.
+        @param wheel: what ends the wait.
+        """
+        self._mailbox = mailbox
+        self._head = head
+        self._answer = answer
+        self._exchanges = exchanges
+        self._wheel = wheel
+        self._claim: Deferred[list[Exchange]] | None = None
+        self._deadline = 0.0
+        self._ids: list[str] = []
+        self._forget: Callable[[], None] | None = None
+
+    def wait(self, deadline: float) -> None:
+        """
+        Wait for exchanges.
+
+        @param deadline: until when, in seconds on the wheel's clock.
+        """
+        self._deadline = deadline
+        self._claim = self._mailbox.claim(MAX_IDS)
+        self._claim.addCallbacks(self._claimed, self._cancelled)
+        if self._claim is not None:
+            self._wheel.watch(self, deadline)
+
+    def _claimed(self, exchanges: list[Exchange]) -> None:
+        self._claim = None
+        self._mailbox.see()
+        for exchange in exchanges:
+            exchange.claim(self)
+        self._ids = [exchange.id for exchange in exchanges]
+        if self._ids:
+            self._forget = self._answer.peer.whenLost(self._lost)
+            self._deadline = self._wheel.seconds() + _LEASE
+            self._wheel.watch(self, self._deadline)
+        self._say()
+
+    def _say(self) -> None:
+        block = b"\r\nContent-Type: application/json" + OUR_FEATURES
+        answerAtOnce(self._head, self._answer, 200, b"OK", formatIDs(self._ids), block)
+
+    def _cancelled(self, failure: Failure) -> None:
+        failure.trap(CancelledError)
+
+    def checkDeadline(self, now: float) -> float:
+        if now < self._deadline:
+            return self._deadline
+        if self._stopWaiting():
+            self._say()
+        elif self._forget is not None:
+            self._forget()
+        return 0.0
+
+    def abort(self, fault: Fault) -> None:
+        self._stopWaiting()
+
+    def _stopWaiting(self) -> bool:
+        claim, self._claim = self._claim, None
+        if claim is None:
+            return False
+        self._mailbox.see()
+        claim.cancel()
+        return True
+
+    def _lost(self) -> None:
+        """
+        The connection broke, and with it, most likely, the agent: what it has not fetched yet waits again.
+        """
+        for identifier in self._ids:
+            exchange = self._exchanges.get(identifier)
+            if exchange is not None:
+                exchange.release(self)

@@ -1,0 +1,144 @@
+"""
+The public side of the proxy: each client request becomes an exchange in the mailbox of its backend.
+"""
+
+from __future__ import annotations
+
+import secrets
+from ipaddress import ip_address
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IReactorTime
+
+from invproxy.errors import (
+    BODY_TOO_LARGE,
+    DRAINING,
+    LOOP_DETECTED,
+    METHOD_NOT_ALLOWED,
+    NO_BACKEND,
+    Fault,
+)
+from invproxy.exchange import Clocks, Exchange
+from invproxy.http1.fields import value
+from invproxy.http1.forwarding import forward, isLoop, takeMaxForward
+from invproxy.http1.heads import RequestHead
+from invproxy.interfaces import IAnswer, IPeer, IUpload
+from invproxy.mailbox import Mailboxes
+from invproxy.proxy.settings import ProxySettings
+from invproxy.proxy.streams import StreamResource, answerAtOnce
+from invproxy.routing import OpenRouter
+from invproxy.timers import Wheel
+
+_RESERVED = b"/.invproxy/"
+
+
+class PublicResource(StreamResource):
+    """
+    What clients see: everything that is not the proxy's own.
+
+    @ivar draining: whether new requests are refused, as the proxy is stopping.
+    """
+
+    draining = False
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        router: OpenRouter,
+        settings: ProxySettings,
+        clock: IReactorTime,
+        wheel: Wheel,
+    ) -> None:
+        """
+        @param mailboxes: where exchanges go.
+        @param router: what chooses the backend.
+        @param settings: times, bounds and whom to trust.
+        @param clock: what tells the time.
+        @param wheel: what watches the clocks of exchanges.
+        """
+        super().__init__()
+        self._maxBody = settings.maxBody
+        self._mailboxes = mailboxes
+        self._router = router
+        self._settings = settings
+        self._clock = clock
+        self._wheel = wheel
+        self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
+        self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._clocks = Clocks(
+            queue=settings.queueTimeout,
+            claim=settings.claimTimeout,
+            response=settings.responseTimeout,
+            idle=settings.idleTimeout,
+            agent=2 * settings.pollTimeout,
+        )
+
+    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        identifier = secrets.token_hex(16)
+        answer.identify(identifier)
+        if self.draining:
+            raise Fault(DRAINING)
+        if head.method in (b"CONNECT", b"TRACE"):
+            raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"))
+        if head.target.startswith(_RESERVED):
+            raise Fault(NO_BACKEND, "this path is the proxy's own")
+        maxBody = self._settings.maxBody
+        if maxBody and head.framing > maxBody:
+            raise Fault(BODY_TOO_LARGE, f"a body of {head.framing} bytes, where {maxBody} are allowed")
+        if isLoop(head.fields, self._pseudonym):
+            raise Fault(LOOP_DETECTED)
+        if head.method == b"OPTIONS":
+            left = takeMaxForward(head)
+            if left is None:
+                return answerAtOnce(head, answer, 200, b"OK")
+            head = left
+        peer = answer.peer
+        trusted = self._trustsAnyone and self._isTrusted(peer)
+        endUser = ""
+        userHeader = self._settings.userHeader
+        if trusted and userHeader:
+            endUser = (value(head.fields, userHeader) or b"").decode("latin-1")
+            answer.identify(identifier, endUser)
+        mailbox = self._router.route(head)
+        head.fields = forward(
+            head.fields,
+            peer=_hostOf(peer),
+            secure=peer.secure,
+            host=head.host,
+            trusted=trusted,
+            via=self._pseudonym,
+            minor=head.minor,
+            userHeader=userHeader,
+        )
+        exchange = Exchange(
+            identifier,
+            mailbox,
+            head,
+            answer,
+            clock=self._clock,
+            wheel=self._wheel,
+            clocks=self._clocks,
+            ended=self._mailboxes.forget,
+            endUser=endUser,
+            maxBody=maxBody,
+        )
+        self._mailboxes.add(exchange)
+        return exchange.upload
+
+    def _isTrusted(self, peer: IPeer) -> bool:
+        host = _hostOf(peer)
+        if host is None:
+            return self._settings.trustUnixPeers
+        address = ip_address(host.decode("ascii").partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in self._settings.trustedProxies)
+
+
+def _hostOf(peer: IPeer) -> bytes | None:
+    """
+    @return: the IP address of a peer as text, or L{None} if it has none, as on a UNIX socket.
+    """
+    address = peer.address
+    if isinstance(address, IPv4Address | IPv6Address):
+        return address.host.encode("ascii")
+    return None

@@ -1,0 +1,205 @@
+"""
+The proxy as a service: endpoints, sites, and an orderly end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import field, frozen
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from invproxy.errors import ConfigError
+from invproxy.http1.fields import value
+from invproxy.interfaces import IAccessLog
+from invproxy.proxy.admin import AdminResource
+from invproxy.proxy.root import ProxyResource
+from invproxy.proxy.settings import ProxySettings
+from invproxy.resources import ResourceOrigin
+from invproxy.server import ServerStream
+from invproxy.site import StreamingSite
+
+_log = Logger(namespace="invproxy.proxy")
+
+
+@frozen
+class Addresses:
+    """
+    Where a proxy listens, as URLs.
+
+    @ivar public: for clients, and for agents unless they have their own.
+    @ivar agents: for agents alone.
+    @ivar admin: for administrators, or L{None}.
+    """
+
+    public: list[str] = field(factory=list)
+    agents: list[str] = field(factory=list)
+    admin: str | None = None
+
+
+class ProxyService(Service):
+    """
+    An inverting proxy that listens on endpoints.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        settings: ProxySettings | None = None,
+        *,
+        listen: Sequence[str] = ("tcp:8080:interface=127.0.0.1",),
+        agentListen: Sequence[str] = (),
+        adminListen: str | None = None,
+        accessLog: IAccessLog | None = None,
+    ) -> None:
+        """
+        @param reactor: the reactor.
+        @param settings: times and bounds.
+        @param listen: endpoint strings for clients, and for agents unless C{agentListen} has any.
+        @param agentListen: endpoint strings for agents alone.
+        @param adminListen: endpoint string of the admin endpoint, or L{None} for none.
+        @param accessLog: where a line about each exchange goes.
+        """
+        self._reactor = reactor
+        self._settings = settings = settings or ProxySettings()
+        self._accessLog = accessLog
+        self._listen = {"public": listen, "agents": agentListen, "admin": [adminListen] if adminListen else []}
+        self.resource = ProxyResource(reactor, settings, servesAgents=not agentListen)
+        agents = ProxyResource(reactor, settings, mailboxes=self.resource.mailboxes, servesClients=False)
+        admin = AdminResource(self.resource.mailboxes, reactor, lambda: self._ready)
+        adminOrigin = ResourceOrigin(admin, clock=reactor, maxBody=1 << 20)
+        self._sites = {
+            "public": self._site(self.resource),
+            "agents": self._site(agents),
+            "admin": StreamingSite(adminOrigin, reactor, limits=settings.limits),
+        }
+        self._ports: list[IListeningPort] = []
+        self._ready = False
+        self._whenReady: list[Deferred[Addresses]] = []
+        self._outcome: Addresses | Failure | None = None
+
+    def _site(self, resource: ProxyResource) -> StreamingSite:
+        settings = self._settings
+        return StreamingSite(
+            resource,
+            self._reactor,
+            limits=settings.limits,
+            headTimeout=settings.headTimeout,
+            idleTimeout=settings.idleTimeout,
+            maxConnections=settings.maxConnections,
+            isAgentCall=resource.isAgentCall,
+            streamEnded=self._log,
+        )
+
+    def startService(self) -> None:
+        super().startService()
+        Deferred.fromCoroutine(self._start()).addBoth(self._settle)
+
+    async def _start(self) -> Addresses:
+        urls: dict[str, list[str]] = {}
+        for kind, descriptions in self._listen.items():
+            urls[kind] = []
+            for description in descriptions:
+                try:
+                    endpoint = serverFromString(self._reactor, description)
+                except (ValueError, TypeError, OSError, LookupError) as error:
+                    raise ConfigError(f"endpoint {description!r} cannot be used: {error}") from error
+                port = await endpoint.listen(self._sites[kind])
+                self._ports.append(port)
+                urls[kind].append(_url(description, port))
+        self._ready = True
+        return Addresses(urls["public"], urls["agents"], urls["admin"][0] if urls["admin"] else None)
+
+    def _settle(self, outcome: Addresses | Failure) -> None:
+        self._outcome = outcome
+        waiting, self._whenReady = self._whenReady, []
+        for deferred in waiting:
+            deferred.callback(outcome)
+
+    def whenReady(self) -> Deferred[Addresses]:
+        """
+        Wait until all endpoints listen.
+
+        @return: fires with where; fails with L{ConfigError} or L{CannotListenError
+            <twisted.internet.error.CannotListenError>}.
+        """
+        if self._outcome is not None:
+            deferred: Deferred[Addresses] = Deferred()
+            deferred.callback(self._outcome)
+            return deferred
+        waiting: Deferred[Addresses] = Deferred()
+        self._whenReady.append(waiting)
+        return waiting
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, refuse new requests, and let those in flight come to their end.
+
+        @return: fires when all is closed, at most C{settings.drainTimeout} seconds later.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._ready = False
+        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
+        self.resource.drain()
+        drained = DeferredList([site.drain() for site in self._sites.values()])
+        late = self._reactor.callLater(self._settings.drainTimeout, self._abort)
+        await drained
+        if late.active():
+            late.cancel()
+
+    def _abort(self) -> None:
+        inFlight = len(self.resource.mailboxes.exchanges)
+        if inFlight:
+            _log.warn("{count} exchanges cut at the end of the drain timeout", count=inFlight)
+        for site in self._sites.values():
+            site.abort()
+
+    def _log(self, stream: ServerStream) -> None:
+        if self._accessLog is None or not (stream.requestID or stream.error):
+            return
+        head = stream.head
+        now = self._reactor.seconds()
+        self._accessLog.log(
+            _peerText(stream),
+            stream.endUser,
+            stream.began,
+            head.method,
+            head.target,
+            head.minor,
+            stream.status,
+            stream.sent,
+            now - stream.began,
+            value(head.fields, b"referer") or b"",
+            value(head.fields, b"user-agent") or b"",
+            stream.requestID,
+            stream.error.name if stream.error else "",
+        )
+
+
+def _peerText(stream: ServerStream) -> str:
+    address = stream.peer.address
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else "-"
+
+
+def _url(description: str, port: IListeningPort) -> str:
+    address = port.getHost()
+    if isinstance(address, UNIXAddress):
+        return f"unix:{(address.name or b'').decode()}"
+    scheme = "https" if description.partition(":")[0] in ("ssl", "tls") else "http"
+    if isinstance(address, IPv4Address | IPv6Address):
+        host = "127.0.0.1" if address.host in ("0.0.0.0", "") else address.host
+        if ":" in host:
+            host = f"[{'::1' if host == '::' else host}]"
+        return f"{scheme}://{host}:{address.port}"
+    return description
+
+
