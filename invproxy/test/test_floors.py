@@ -21,11 +21,11 @@ FLOORS = (
     # 2: state, with the clock injected and no sockets.
     ("timers", "exchange", "mailbox", "routing", "forwarding"),
     # 3: input and output.
-    ("transport", "server", "site", "client", "resources", "websocket"),
+    ("transport", "server", "site", "client", "resources.*", "websocket"),
     # 4: the two roles.
     ("proxy.*", "agent.*"),
     # 5: assembly.
-    ("options", "accesslog", "server_tap", "agent_tap", "cli", "testing.*"),
+    ("options", "accesslog", "lifecycle", "server_tap", "agent_tap", "cli", "testing.*"),
 )
 """
 The modules of each floor, lowest first, by their names below C{invproxy}; C{name.*} is a package
