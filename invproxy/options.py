@@ -351,7 +351,7 @@ def quoted(value: object) -> str:
     Show a value in an error: on one line, no longer than is useful, a URL's credentials masked.
     """
     if isinstance(value, str) and "@" in value and "//" in value:
-        value = re.sub(r"//.*@", "//***@", value, count=1, flags=re.DOTALL)
+        value = re.sub(r"//.+@", "//***@", value, count=1, flags=re.DOTALL)
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

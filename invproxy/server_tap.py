@@ -482,7 +482,7 @@ def assemble(
     """
     accessLog = accessLogOf(plan.values, reactor)
     for warning in plan.warnings:
-        _log.warn("{warning}", warning=warning)
+        _log.warn("{what}", what=warning)
     made = service(
         reactor,
         plan.settings,

@@ -1,0 +1,573 @@
+"""
+The options of C{twist invproxy-server}, the service made of them, and how a command begins and ends.
+"""
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from invproxy.accesslog import JSONLog
+from invproxy.errors import ConfigError
+from invproxy.http1.limits import Limits
+from invproxy.lifecycle import Lifecycle, refusing
+from invproxy.options import oneLine
+from invproxy.proxy.settings import ProxySettings
+from invproxy.server_tap import Options, Plan, assemble, isReachable, planOf, readyLine
+
+
+def planFor(arguments: str = "", environ: dict[str, str] | None = None) -> Plan:
+    options = Options()
+    options.parseOptions(arguments.split())
+    return planOf(options, environ or {}, MemoryReactorClock())
+
+
+class PlanTests(SynchronousTestCase):
+    """
+    From options to settings.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        Without options everything is as the contract and L{ProxySettings} say.
+        """
+        plan = planFor()
+        self.assertEqual(plan.listen, ("tcp:8080:interface=127.0.0.1",))
+        self.assertEqual(plan.agentListen, ())
+        self.assertEqual(plan.adminListen, "tcp:8081:interface=127.0.0.1")
+        self.assertEqual(plan.settings, ProxySettings())
+        self.assertEqual(plan.warnings, ())
+
+    def test_all(self) -> None:
+        """
+        Each option has its place.
+        """
+        plan = planFor(
+            "--listen tcp:1:interface=127.0.0.1 --listen unix:/a --agent-listen unix:/b"
+            " --admin-listen none --trusted-proxies 10.0.0.0/8,::1,unix"
+            " --user-header X-User --poll-timeout 1 --queue-timeout 2 --response-timeout 3"
+            " --idle-timeout 4 --head-timeout 5 --claim-timeout 6 --backend-timeout 7"
+            " --drain-timeout 8 --max-pending 9 --max-body 10 --max-head 1000"
+            " --max-connections 12 --max-backends 13"
+        )
+        self.assertEqual(plan.listen, ("tcp:1:interface=127.0.0.1", "unix:/a"))
+        self.assertEqual(plan.agentListen, ("unix:/b",))
+        self.assertIsNone(plan.adminListen)
+        self.assertEqual(
+            plan.settings,
+            ProxySettings(
+                pollTimeout=1.0,
+                queueTimeout=2.0,
+                responseTimeout=3.0,
+                idleTimeout=4.0,
+                headTimeout=5.0,
+                claimTimeout=6.0,
+                backendTimeout=7.0,
+                drainTimeout=8.0,
+                maxPending=9,
+                maxBody=10,
+                maxConnections=12,
+                maxBackends=13,
+                limits=Limits(head=1000, line=1000),
+                trustedProxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
+                trustUnixPeers=True,
+                userHeader=b"X-User",
+            ),
+        )
+
+    def test_faults(self) -> None:
+        """
+        What cannot be used, each in one line.
+        """
+        where = "(command line)"
+        endpoint = "must be a Twisted server endpoint, such as tcp:8080:interface=127.0.0.1"
+        networks = (
+            "must be networks such as 10.0.0.0/8 or fd00::/8 (no bits set beyond the prefix),"
+            " addresses, or the word unix, separated by commas"
+        )
+        name = "must be the name of a header field, such as X-Forwarded-User"
+        port = "must have a port from 0 (any free one) to 65535"
+        for arguments, line in (
+            (
+                "--listen 8080",
+                f"--listen is '8080' {where}: {endpoint} (ValueError: Unknown endpoint type: '8080')",
+            ),
+            (
+                "--listen unix:/a --listen tcp:x",
+                f"--listen is 'tcp:x' {where}: {endpoint} (ValueError: invalid literal for int()"
+                " with base 10: 'x')",
+            ),
+            (
+                "--listen tcp:65536:interface=127.0.0.1",
+                f"--listen is 'tcp:65536:interface=127.0.0.1' {where}: {port}",
+            ),
+            (
+                "--admin-listen haproxy:tcp:port=65536",
+                f"--admin-listen is 'haproxy:tcp:port=65536' {where}: {port}",
+            ),
+            (
+                "--agent-listen ssl:1:privateKey=/nowhere.pem",
+                f"--agent-listen is 'ssl:1:privateKey=/nowhere.pem' {where}: {endpoint}"
+                " (FileNotFoundError: [Errno 2] No such file or directory: '/nowhere.pem')",
+            ),
+            (
+                "--trusted-proxies 10.0.0.1/8",
+                f"--trusted-proxies is '10.0.0.1/8' {where}: {networks}",
+            ),
+            ("--trusted-proxies a,", f"--trusted-proxies is 'a,' {where}: {networks}"),
+            ("--user-header a:b", f"--user-header is 'a:b' {where}: {name}"),
+            ("--user-header Host", f"--user-header is 'Host' {where}: {name}"),
+            ("--max-head 1", f"--max-head is '1' {where}: must be an integer, from 256 to 1048576"),
+            ("--max-pending 0", f"--max-pending is '0' {where}: must be an integer, 1 or more"),
+            (
+                "--access-log-format xml",
+                f"--access-log-format is 'xml' {where}: must be one of combined, json",
+            ),
+        ):
+            error = self.assertRaises(ConfigError, planFor, arguments)
+            self.assertEqual(str(error), line)
+
+    def test_endpointsThatRaiseAnything(self) -> None:
+        """
+        Whatever an endpoint's parser raises, it is one line.
+        """
+        for endpoint in ("systemd:INET:99", "tcp", "tcp:1:2:3:4:5:6", "unix:/a\\", "", ":", "tls:"):
+            options = Options()
+            options.parseOptions(["--listen", endpoint])
+            error = self.assertRaises(ConfigError, planOf, options, {}, MemoryReactorClock())
+            self.assertEqual(str(error), oneLine(str(error)))
+            self.assertTrue(str(error).startswith(f"--listen is {endpoint!r} (command line): "))
+
+    def test_open(self) -> None:
+        """
+        Open mode where others can reach it is refused, and allowed with a warning.
+        """
+        for option, endpoint in (("listen", "tcp:8080"), ("agent-listen", "haproxy:tcp:8082")):
+            arguments = f"--{option} {endpoint}"
+            error = self.assertRaises(ConfigError, planFor, arguments)
+            self.assertEqual(
+                str(error),
+                f"--{option} is {endpoint!r} (command line): in open mode any agent may serve any"
+                " backend, so it must be on loopback (interface=127.0.0.1) or unix:, or"
+                " --insecure-open must be given",
+            )
+            plan = planFor(f"{arguments} --insecure-open")
+            self.assertEqual(
+                plan.warnings,
+                (
+                    f"Open mode on {endpoint}: whoever can reach it may serve any backend"
+                    " (--insecure-open).",
+                ),
+            )
+
+    def test_adminIsNotOpen(self) -> None:
+        """
+        The admin endpoint answers loopback peers alone, wherever it listens.
+        """
+        self.assertEqual(planFor("--admin-listen tcp:8081").warnings, ())
+
+    def test_userHeaderWithoutTrust(self) -> None:
+        """
+        A field that nobody is believed in is worth a warning.
+        """
+        self.assertEqual(
+            planFor("--user-header X-User").warnings,
+            ("--user-header has no effect without --trusted-proxies.",),
+        )
+
+    def test_reachable(self) -> None:
+        """
+        An endpoint is reachable unless it is known not to be.
+        """
+        for endpoint in (
+            "tcp:8080:interface=127.0.0.1",
+            "tcp:interface=127.0.0.1:port=8080",
+            "tcp:8080:interface=127.9.9.9",
+            "tcp:8080:interface=localhost",
+            r"tcp6:8080:interface=\:\:1",
+            r"tcp:8080:interface=\:\:1",
+            "ssl:443:interface=127.0.0.1:privateKey=a.pem",
+            "tls:/certificates:443:interface=127.0.0.1",
+            "unix:/run/x.sock",
+            "unix:address=/run/x.sock",
+            "haproxy:unix:/run/x.sock",
+            "haproxy:tcp:8080:interface=127.0.0.1",
+        ):
+            self.assertFalse(isReachable(endpoint), endpoint)
+        for endpoint in (
+            "tcp:8080",
+            "tcp6:8080",
+            "tcp:8080:interface=",
+            "tcp:8080:interface=0.0.0.0",
+            "tcp:8080:interface=192.0.2.1",
+            "tcp:8080:interface=example.com",
+            "tcp:8080:interface=127.0.0.1.example.com",
+            "tcp:8080:interface=127.0.0.1:interface=0.0.0.0",
+            "tcp:8080:127.0.0.1",
+            r"tcp:8080:interface\=127.0.0.1",
+            r"tcp6:8080:interface=\:\:",
+            "ssl:443",
+            "tls:/certificates",
+            "systemd:INET:0",
+            "haproxy:tcp:8080",
+            "haproxy:haproxy:tcp:8080",
+            "stdio:",
+            "onion:80",
+            "",
+        ):
+            self.assertTrue(isReachable(endpoint), endpoint)
+
+
+class Reactor(MemoryReactorClock):
+    """
+    A reactor that knows whether it runs, and keeps its triggers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.isUp = False
+        self.stops = 0
+        self.ended: list[Callable[[], Any]] = []
+
+    def stop(self) -> None:
+        if not self.isUp:
+            raise ReactorNotRunning
+        self.isUp = False
+        self.stops += 1
+
+    def callWhenRunning(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
+        if self.isUp:
+            callable(*args, **kw)
+        else:
+            super().callWhenRunning(callable, *args, **kw)
+
+    def run(self) -> None:
+        self.isUp = True
+        for hook, args, kw in self.whenRunningHooks:
+            hook(*args, **kw)
+
+    def callFromThread(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
+        callable(*args, **kw)
+
+    def addSystemEventTrigger(
+        self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kw: Any
+    ) -> None:
+        assert (phase, eventType) == ("after", "shutdown")
+        self.ended.append(callable)
+
+
+@define
+class Process:
+    """
+    What a command does to its process.
+    """
+
+    stdout: io.StringIO = field(factory=io.StringIO)
+    stderr: io.StringIO = field(factory=io.StringIO)
+    handlers: dict[int, Any] = field(factory=dict)
+    atEnd: list[Callable[[], None]] = field(factory=list)
+    statuses: list[int] = field(factory=list)
+
+    def lifecycle(self, reactor: Reactor) -> Lifecycle:
+        return Lifecycle(
+            reactor,  # type: ignore[arg-type]
+            "program",
+            stdout=self.stdout,
+            stderr=self.stderr,
+            register=self.atEnd.append,
+            exit=self.statuses.append,
+            setHandler=self.handlers.__setitem__,
+        )
+
+    def end(self) -> list[int]:
+        for each in self.atEnd:
+            each()
+        return self.statuses
+
+
+class FakeService(Service):
+    """
+    A service that is ready when told so.
+    """
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        self.args = args
+        self.kw = kw
+        self.ready: Deferred[Any] = Deferred()
+
+    def whenReady(self) -> Deferred[Any]:
+        return self.ready
+
+
+class LifecycleTests(SynchronousTestCase):
+    """
+    The ready line, the exit status and the signals.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.process = Process()
+        self.lifecycle = self.process.lifecycle(self.reactor)
+        self.ready: Deferred[str] = Deferred()
+        self.lifecycle.watch(self.ready)
+
+    def test_ready(self) -> None:
+        """
+        The ready line goes to stdout, and the process ends as C{twist} ends it.
+        """
+        self.reactor.run()
+        self.ready.callback("program ready: here")
+        self.assertEqual(self.process.stdout.getvalue(), "program ready: here\n")
+        self.assertEqual(self.process.stderr.getvalue(), "")
+        self.assertEqual(self.process.end(), [])
+        self.assertEqual(self.reactor.stops, 0)
+
+    def failWith(self, error: Exception) -> str:
+        self.reactor.run()
+        self.ready.errback(error)
+        self.assertEqual(self.reactor.stops, 1)
+        self.assertEqual(self.process.end(), [1])
+        self.assertEqual(self.process.stdout.getvalue(), "")
+        line, end, rest = self.process.stderr.getvalue().partition("\n")
+        self.assertEqual((end, rest), ("\n", ""))
+        return line
+
+    def test_takenPort(self) -> None:
+        """
+        A port that is taken is one line and exit status 1.
+        """
+        why = OSError(98, "Address already in use")
+        self.assertEqual(
+            self.failWith(CannotListenError("127.0.0.1", 8080, why)),
+            "program: cannot listen on 127.0.0.1:8080: Address already in use",
+        )
+
+    def test_takenPortEverywhere(self) -> None:
+        """
+        So it is on all interfaces.
+        """
+        why = OSError(98, "Address already in use")
+        self.assertEqual(
+            self.failWith(CannotListenError("", 8080, why)),
+            "program: cannot listen on port 8080: Address already in use",
+        )
+
+    def test_takenSocket(self) -> None:
+        """
+        And a UNIX socket that cannot be made.
+        """
+        self.assertEqual(
+            self.failWith(CannotListenError(None, "/run/x", OSError(13, "Permission denied"))),
+            "program: cannot listen on /run/x: Permission denied",
+        )
+
+    def test_configError(self) -> None:
+        """
+        A value that turns out to be bad late.
+        """
+        self.assertEqual(self.failWith(ConfigError("a\nb")), "program: a b")
+
+    def test_mistake(self) -> None:
+        """
+        A mistake of ours is one line, too, and its traceback is in the log.
+        """
+        self.assertEqual(
+            self.failWith(ZeroDivisionError("x")), "program: cannot start: ZeroDivisionError('x')"
+        )
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_failedEarly(self) -> None:
+        """
+        A failure before the reactor runs stops it as soon as it does.
+        """
+        self.ready.errback(ConfigError("a"))
+        self.assertEqual(self.reactor.stops, 0)
+        self.reactor.run()
+        self.assertEqual(self.reactor.stops, 1)
+        self.assertEqual(self.process.end(), [1])
+
+    def test_stoppedEarly(self) -> None:
+        """
+        Being stopped before one is ready is no failure.
+        """
+        self.reactor.run()
+        self.ready.errback(CancelledError())
+        self.assertEqual(self.process.stderr.getvalue(), "")
+        self.assertEqual(self.process.end(), [])
+
+    def test_nobodyListens(self) -> None:
+        """
+        A stdout that is closed or broken does not stop the service.
+        """
+        self.process.stdout.close()
+        self.reactor.run()
+        self.ready.callback("program ready: here")
+        self.assertEqual(self.process.end(), [])
+
+    def test_signals(self) -> None:
+        """
+        A signal stops the reactor; the next one meets the system's own handler.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            reactor, process = Reactor(), Process()
+            process.lifecycle(reactor).handleSignals()
+            self.assertEqual(process.handlers, {})
+            reactor.run()
+            self.assertEqual(set(process.handlers), {signal.SIGTERM, signal.SIGINT})
+            process.handlers[number](number, None)
+            self.assertEqual(reactor.stops, 1)
+            self.assertEqual(
+                process.handlers,
+                {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL},
+            )
+            self.assertEqual(process.end(), [])
+
+    def test_signalWhileStopping(self) -> None:
+        """
+        A signal when the reactor stops already changes nothing.
+        """
+        self.lifecycle.handleSignals()
+        self.reactor.run()
+        self.reactor.stop()
+        self.process.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertEqual(self.reactor.stops, 1)
+
+    def test_hangup(self) -> None:
+        """
+        SIGHUP is for those who have a use for it.
+        """
+        calls: list[str] = []
+        self.lifecycle.handleSignals(lambda: calls.append("hangup"))
+        self.reactor.run()
+        self.process.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(calls, ["hangup"])
+        self.assertEqual(self.reactor.stops, 0)
+
+    def test_refusing(self) -> None:
+        """
+        A bad value is one line and exit status 1.
+        """
+        stderr = io.StringIO()
+
+        def make() -> None:
+            with refusing("program", stderr):
+                raise ConfigError("--a is\n'b'")
+
+        error = self.assertRaises(SystemExit, make)
+        self.assertEqual(error.code, 1)
+        self.assertEqual(stderr.getvalue(), "program: --a is 'b'\n")
+
+
+@frozen
+class Addresses:
+    public: list[str]
+    agents: list[str] = field(factory=list)
+    admin: str | None = None
+
+
+class AssembleTests(SynchronousTestCase):
+    """
+    From the plan to a service.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.process = Process()
+
+    def make(self, arguments: str) -> FakeService:
+        plan = planFor(arguments)
+        lifecycle = self.process.lifecycle(self.reactor)
+        service = assemble(plan, self.reactor, lifecycle, FakeService)  # type: ignore[arg-type]
+        assert isinstance(service, FakeService)
+        return service
+
+    def test_service(self) -> None:
+        """
+        The service gets what the options say.
+        """
+        service = self.make("--listen unix:/a --agent-listen unix:/b --access-log none")
+        self.assertEqual(service.args, (self.reactor, ProxySettings()))
+        self.assertEqual(
+            service.kw,
+            {
+                "listen": ("unix:/a",),
+                "agentListen": ("unix:/b",),
+                "adminListen": "tcp:8081:interface=127.0.0.1",
+                "accessLog": None,
+            },
+        )
+
+    def test_readyLine(self) -> None:
+        """
+        The ready line says where to go.
+        """
+        service = self.make("--access-log none")
+        service.ready.callback(Addresses(["http://127.0.0.1:8080"], [], "http://127.0.0.1:8081"))
+        self.assertEqual(
+            self.process.stdout.getvalue(),
+            "proxy ready: http://127.0.0.1:8080 (admin http://127.0.0.1:8081)\n",
+        )
+
+    def test_readyLines(self) -> None:
+        """
+        It names all endpoints, and only those there are.
+        """
+        for addresses, line in (
+            (Addresses(["a"]), "proxy ready: a"),
+            (Addresses(["a", "unix:/b"]), "proxy ready: a unix:/b"),
+            (Addresses(["a"], ["c", "d"]), "proxy ready: a (agents c d)"),
+            (Addresses(["a"], ["c"], "e"), "proxy ready: a (agents c, admin e)"),
+        ):
+            self.assertEqual(readyLine(addresses), line)
+
+    def test_accessLog(self) -> None:
+        """
+        The access log is opened, flushed at the very end, and opened anew on SIGHUP.
+        """
+        path = Path(self.mktemp())
+        service = self.make(f"--access-log {path} --access-log-format json")
+        log = service.kw["accessLog"]
+        self.assertIsInstance(log, JSONLog)
+        log.log("a", "", 0.0, b"GET", b"/", 1, 200, 1, 0.1, b"", b"", "", "")
+        self.reactor.run()
+        path.rename(path.with_suffix(".1"))
+        self.process.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        [close] = self.reactor.ended
+        close()
+        self.assertTrue(path.read_bytes().startswith(b'{"time"'))
+
+    def test_accessLogOnStdout(self) -> None:
+        """
+        Stdout is not opened anew, so SIGHUP ends the process as ever.
+        """
+        self.make("")
+        self.reactor.run()
+        self.assertNotIn(signal.SIGHUP, self.process.handlers)
+
+    def test_accessLogFails(self) -> None:
+        """
+        An access log that cannot be opened.
+        """
+        error = self.assertRaises(ConfigError, self.make, f"--access-log {os.curdir}")
+        self.assertEqual(
+            str(error), "--access-log is '.' (command line): cannot be opened: Is a directory"
+        )
+
+    def test_warnings(self) -> None:
+        """
+        Warnings go to the log.
+        """
+        with capturedLogs() as events:
+            self.make("--listen tcp:0 --insecure-open --access-log none")
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.warn])
