@@ -130,11 +130,12 @@ class Lifecycle:
 
     def watch(self, ready: Deferred[str]) -> None:
         """
-        Show that the command is ready, or end it.
+        Show that the command is ready, or end it. To be called after L{handleSignals}.
 
         @param ready: fires with the ready line, or fails with the reason why there is none.
         """
-        ready.addCallback(lambda line: say(self._stdout, line))
+        # Whoever reads the line may send a signal at once: not before the handlers are installed.
+        ready.addCallback(lambda line: self._whenRunning(say, self._stdout, line))
         ready.addErrback(self._failed)
 
     def handleSignals(self, hangup: Callable[[], None] | None = None) -> None:
@@ -143,7 +144,10 @@ class Lifecycle:
 
         @param hangup: called on SIGHUP, in the reactor; without it SIGHUP ends the process.
         """
-        self._reactor.callWhenRunning(self._installHandlers, hangup)
+        self._whenRunning(self._installHandlers, hangup)
+
+    def _whenRunning(self, callable: Callable[..., None], *args: object) -> None:
+        self._reactor.callWhenRunning(callable, *args)
 
     def _installHandlers(self, hangup: Callable[[], None] | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -169,7 +173,7 @@ class Lifecycle:
         self.status = 1
         say(self._stderr, f"{self._program}: {line}")
         # Not before the reactor runs: it would run on after a stop that came too early.
-        self._reactor.callWhenRunning(self._stop)
+        self._whenRunning(self._stop)
 
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):

@@ -524,6 +524,7 @@ class AssembleTests(AgentTapTestCase):
         self.assertEqual(
             service.args, (self.reactor, "http://127.0.0.1:8080", "web", "origin", settings)
         )
+        self.reactor.run()
         service.ready.callback("poll")
         self.assertEqual(
             self.process.stdout.getvalue(),

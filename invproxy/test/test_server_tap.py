@@ -510,10 +510,13 @@ class AssembleTests(SynchronousTestCase):
 
     def test_readyLine(self) -> None:
         """
-        The ready line says where to go.
+        The ready line says where to go, once signals are taken care of.
         """
         service = self.make("--access-log none")
         service.ready.callback(Addresses(["http://127.0.0.1:8080"], [], "http://127.0.0.1:8081"))
+        self.assertEqual(self.process.stdout.getvalue(), "")
+        self.reactor.run()
+        self.assertEqual(set(self.process.handlers), {signal.SIGTERM, signal.SIGINT})
         self.assertEqual(
             self.process.stdout.getvalue(),
             "proxy ready: http://127.0.0.1:8080 (admin http://127.0.0.1:8081)\n",
