@@ -95,8 +95,8 @@ class MemoryNetwork(MemoryLoop):
     """
     A network in memory: a reactor for whatever listens and connects, and the switches and gauges of a test bench.
 
-    Nothing happens by itself. What is written stays where it is, and what is due is not called, until L{pump} or
-    L{advance}::
+    Nothing happens by itself. What is written stays where it is, and what is due is not called, until C{pump} or
+    C{advance}::
 
         network = MemoryNetwork()
         TCP4ServerEndpoint(network, 8080).listen(Factory.forProtocol(Echo))
