@@ -17,9 +17,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IPushProducer,
     IReactorTime,
-    ISSLTransport,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -31,6 +29,7 @@ from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
+from invproxy.transport import StreamTransport, begin, closeWriting
 
 _MOST_EARLY = 65536
 """Bytes of a request body that are taken while its connection does not stand yet."""
@@ -207,6 +206,7 @@ class ClientConnection(Protocol):
     @ivar keptAt: since when it has been idle, in seconds on the client's clock.
     """
 
+    transport: StreamTransport  # type: ignore[assignment]
     keptAt = 0.0
     _reader: ResponseReader
     _stream: ClientStream | None = None
@@ -231,23 +231,22 @@ class ClientConnection(Protocol):
         """
         Say whether the connection has left HTTP by an upgrade.
         """
-        return self._stream is not None and self._reader.head is not None and self._reader.head.status == 101
+        return (
+            self._stream is not None
+            and self._reader.head is not None
+            and self._reader.head.status == 101
+        )
 
     def sendAll(self, pieces: tuple[bytes, ...]) -> None:
         """
         Write to the server.
         """
-        assert self.transport is not None
         self.transport.writeSequence(pieces)
 
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        transport = self.transport
-        assert transport is not None
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-        transport.registerProducer(self, True)
+        begin(self.transport, self)
         self._client.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -279,7 +278,9 @@ class ClientConnection(Protocol):
         if reason.check(ConnectionDone):
             self._ended()
         else:
-            self._break(Fault(ORIGIN_BAD_RESPONSE, "the connection broke before the end of the response"))
+            self._break(
+                Fault(ORIGIN_BAD_RESPONSE, "the connection broke before the end of the response")
+            )
 
     def _ended(self) -> None:
         """
@@ -303,7 +304,13 @@ class ClientConnection(Protocol):
         self._stream = None
         head = self._reader.head
         assert head is not None
-        if stream.ended or not head.keepAlive or not stream.isWhole() or self._reader.rest or head.status == 101:
+        if (
+            stream.ended
+            or not head.keepAlive
+            or not stream.isWhole()
+            or self._reader.rest
+            or head.status == 101
+        ):
             self.close()
         elif not self._lost:
             self.resumeReading()
@@ -314,13 +321,10 @@ class ClientConnection(Protocol):
         """
         End the direction towards the server of an upgraded connection.
         """
-        transport = self.transport
-        assert transport is not None
-        if self._readingClosed or not ITCPTransport.providedBy(transport) or ISSLTransport.providedBy(transport):
+        if self._readingClosed or not closeWriting(self.transport):
             self.close()
         else:
             self._writingClosed = True
-            transport.loseWriteConnection()
 
     def close(self) -> None:
         """
@@ -328,7 +332,6 @@ class ClientConnection(Protocol):
         """
         self._client.forget(self)
         if not self._lost:
-            assert self.transport is not None
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -339,7 +342,6 @@ class ClientConnection(Protocol):
         self._client.forget(self)
         self._stream = None
         if not self._lost:
-            assert self.transport is not None
             self.transport.unregisterProducer()
             self.transport.abortConnection()
 
@@ -349,7 +351,6 @@ class ClientConnection(Protocol):
         """
         if not self._readingPaused and not self._lost:
             self._readingPaused = True
-            assert self.transport is not None
             self.transport.pauseProducing()
 
     def resumeReading(self) -> None:
@@ -358,7 +359,6 @@ class ClientConnection(Protocol):
         """
         if self._readingPaused and not self._lost:
             self._readingPaused = False
-            assert self.transport is not None
             self.transport.resumeProducing()
 
     # As the producer of what the transport sends.

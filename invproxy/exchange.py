@@ -36,8 +36,8 @@ _MOST_FETCHES = 3
 
 QUEUED, CLAIMED, FETCHED, RESPONDING, DONE, FAILED = range(6)
 """
-The states: waiting; its ID handed out, under a lease; its request on the way to an agent; its response on the way to the
-client; ended well; ended otherwise.
+The states: waiting; its ID handed out, under a lease; its request on the way to an agent; its response on the way to
+the client; ended well; ended otherwise.
 """
 
 STATES = ("queued", "claimed", "fetched", "responding", "done", "failed")
@@ -80,9 +80,11 @@ class Mailbox(Protocol):
 
     backend: str
 
-    def requeue(self, exchange: Exchange) -> None: ...
+    def put(self, exchange: IExchange) -> None: ...
 
-    def withdraw(self, exchange: Exchange) -> None: ...
+    def requeue(self, exchange: IExchange) -> None: ...
+
+    def withdraw(self, exchange: IExchange) -> None: ...
 
     def hasWaiters(self) -> bool: ...
 
@@ -116,6 +118,10 @@ class _RequestSide:
         self._exchange.resumeAnswer()
 
 
+def _asTheyAre(trailers: bytes) -> bytes:
+    return trailers
+
+
 @implementer(IExchange, IAnswer)
 class Exchange:
     """
@@ -137,6 +143,7 @@ class Exchange:
         "_answer",
         "_answerEnded",
         "_carrier",
+        "_checkTrailers",
         "_clientClosed",
         "_clock",
         "_clocks",
@@ -180,6 +187,7 @@ class Exchange:
         ended: Callable[[Exchange], None],
         endUser: str = "",
         maxBody: int = 0,
+        checkTrailers: Callable[[bytes], bytes] = _asTheyAre,
     ) -> None:
         """
         @param identifier: the ID.
@@ -192,6 +200,7 @@ class Exchange:
         @param ended: called once, when it is done or has failed.
         @param endUser: who the client authenticated as.
         @param maxBody: how many bytes the body may have; 0 is any number.
+        @param checkTrailers: makes the block of trailer fields that goes on of the one that came.
         """
         self.id = identifier
         self.mailbox = mailbox
@@ -207,6 +216,7 @@ class Exchange:
         self._answer = answer
         self._answerEnded = False
         self._carrier: IUpload | None = None
+        self._checkTrailers = checkTrailers
         self._clientClosed = False
         self._expectsLifeline = False
         self._fetches = 0
@@ -286,7 +296,7 @@ class Exchange:
         return self._upgraded
 
     @property
-    def carrier(self) -> IUpload | None:
+    def carrier(self) -> object:
         """
         What took the request, if anything has.
         """
@@ -418,9 +428,9 @@ class Exchange:
                 self._end(DONE)
             return
         self.requestEnded = True
-        self._trailers = trailers
+        self._trailers = self._checkTrailers(trailers) if trailers else b""
         if self._carrier is not None:
-            self._carrier.finish(trailers)
+            self._carrier.finish(self._trailers)
             self._dropHeld()
 
     def cancel(self, fault: Fault) -> None:
@@ -517,7 +527,9 @@ class Exchange:
             if seconds and now >= start + seconds:
                 act()
                 break
-        return min((start + seconds for seconds, start, _ in self._deadlines(now) if seconds), default=0.0)
+        return min(
+            (start + seconds for seconds, start, _ in self._deadlines(now) if seconds), default=0.0
+        )
 
     def _deadlines(self, now: float) -> list[tuple[float, float, Callable[[], None]]]:
         """
@@ -538,9 +550,15 @@ class Exchange:
             (clocks.response, self._since, lambda: self.fail(Fault(ORIGIN_TIMEOUT)))
         ]
         if not self.hasLifeline:
-            start = self._since if self._expectsLifeline else max(self._since, self.mailbox.lastSeen())
-            running.append((clocks.claim if self._expectsLifeline else clocks.agent, start, self.loseAgent))
+            start = (
+                self._since if self._expectsLifeline else max(self._since, self.mailbox.lastSeen())
+            )
+            running.append(
+                (clocks.claim if self._expectsLifeline else clocks.agent, start, self.loseAgent)
+            )
         if not self.requestEnded and not self._uploadPaused:
             stalled = Fault(HEAD_TIMEOUT, "the request body stopped half way")
-            running.append((clocks.idle, max(self._since, self._stirredAt), lambda: self.fail(stalled)))
+            running.append(
+                (clocks.idle, max(self._since, self._stirredAt), lambda: self.fail(stalled))
+            )
         return running

@@ -2,8 +2,8 @@
 The seams: where two implementations exist, or an application would add its own.
 
 The whole of invproxy is one shape. An B{asker} (a connection from a client, or an agent that fetched a request) calls
-L{IOrigin.open} with a request head and an L{IAnswer}, and gets back an L{IUpload} for the body. An B{answerer} (a pooled
-connection to a server, an in-process resource, the mailbox) calls the answer. Bodies flow through both with
+L{IOrigin.open} with a request head and an L{IAnswer}, and gets back an L{IUpload} for the body. An B{answerer} (a
+pooled connection to a server, an in-process resource, the mailbox) calls the answer. Bodies flow through both with
 back-pressure, and either side may break off::
 
     asker  --- open(head, answer), upload.write, upload.finish, upload.abort -->  answerer
@@ -41,7 +41,9 @@ class IPeer(Interface):
 
     address: IAddress = Attribute("The address of the peer.")
     secure: bool = Attribute("Whether it came over TLS.")
-    streams: bool = Attribute("Whether answers go out as they are written; not so under a stock site.")
+    streams: bool = Attribute(
+        "Whether answers go out as they are written; not so under a stock site."
+    )
 
     def whenLost(callback: Callable[[], None]) -> Callable[[], None]:
         """
@@ -159,6 +161,13 @@ class IExchange(Interface):
     """
 
     id: str = Attribute("What names the exchange towards agents.")
+
+    def claim(holder: object) -> None:
+        """
+        Put the exchange under a lease.
+
+        @param holder: who has it.
+        """
 
 
 class IMailbox(Interface):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -13,8 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from invproxy.errors import TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
-from invproxy.exchange import QUEUED, Exchange
-from invproxy.interfaces import IMailbox
+from invproxy.exchange import Exchange
+from invproxy.interfaces import IExchange, IMailbox
 
 _NEW_SESSION = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
@@ -22,7 +23,7 @@ _NEW_SESSION = 10.0
 
 @define(eq=False)
 class _Waiter:
-    deferred: Deferred[list[Exchange]]
+    deferred: Deferred[list[IExchange]]
     limit: int
 
 
@@ -45,31 +46,29 @@ class Mailbox:
         self.sessionBegan = clock.seconds()
         self._clock = clock
         self._maxPending = maxPending
-        self._queue: deque[Exchange] = deque()
+        self._queue: deque[IExchange] = deque()
         self._waiters: deque[_Waiter] = deque()
         self._seen = clock.seconds()
 
-    def put(self, exchange: Exchange) -> None:
+    def put(self, exchange: IExchange) -> None:
         if len(self._queue) >= self._maxPending:
             raise Fault(TOO_MANY_PENDING, f"{self._maxPending} requests wait for this backend")
         self._queue.append(exchange)
         self._distribute()
 
-    def claim(self, limit: int) -> Deferred[list[Exchange]]:
+    def claim(self, limit: int) -> Deferred[list[IExchange]]:
         waiter = _Waiter(Deferred(lambda _: self._waiters.remove(waiter)), limit)
         self._waiters.append(waiter)
         self._distribute()
         return waiter.deferred
 
-    def requeue(self, exchange: Exchange) -> None:
+    def requeue(self, exchange: IExchange) -> None:
         self._queue.appendleft(exchange)
         self._distribute()
 
-    def withdraw(self, exchange: Exchange) -> None:
-        try:
+    def withdraw(self, exchange: IExchange) -> None:
+        with suppress(ValueError):  # one that was claimed is not in the queue
             self._queue.remove(exchange)
-        except ValueError:
-            pass  # it was claimed, and so is not in the queue
 
     def hasWaiters(self) -> bool:
         """
@@ -127,7 +126,12 @@ class Mailboxes:
     """
 
     def __init__(
-        self, clock: IReactorTime, *, maxPending: int = 1000, maxBackends: int = 1000, offlineAfter: float = 300.0
+        self,
+        clock: IReactorTime,
+        *,
+        maxPending: int = 1000,
+        maxBackends: int = 1000,
+        offlineAfter: float = 300.0,
     ) -> None:
         """
         @param clock: what tells the time.
@@ -185,7 +189,7 @@ class Mailboxes:
         """
         self.exchanges[exchange.id] = exchange
         try:
-            exchange.mailbox.put(exchange)  # type: ignore[attr-defined]
+            exchange.mailbox.put(exchange)
         except Fault:
             self.forget(exchange)
             raise

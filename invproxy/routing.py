@@ -33,7 +33,9 @@ class OpenRouter:
             if mailbox is None:
                 raise Fault(NO_BACKEND, f"no backend {named[:60].decode('latin-1')!r}")
         else:
-            label = (head.host or b"").partition(b":")[0].partition(b".")[0].lower().decode("latin-1")
+            label = (
+                (head.host or b"").partition(b":")[0].partition(b".")[0].lower().decode("latin-1")
+            )
             mailbox = self._mailboxes.get(label) or self._latest()
         if mailbox is None or self._mailboxes.isOffline(mailbox):
             raise Fault(AGENT_OFFLINE)

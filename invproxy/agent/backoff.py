@@ -16,7 +16,9 @@ class Backoff:
     once.
     """
 
-    def __init__(self, random: Callable[[], float], shortest: float = 0.1, longest: float = 5.0) -> None:
+    def __init__(
+        self, random: Callable[[], float], shortest: float = 0.1, longest: float = 5.0
+    ) -> None:
         """
         @param random: gives numbers from 0 to 1.
         @param shortest: the bound on the first wait in seconds.
@@ -40,6 +42,6 @@ class Backoff:
         @param asked: the C{Retry-After} that came with it in seconds, or 0.
         @return: how long to wait in seconds.
         """
-        bound = min(self._longest, self._shortest * 2 ** min(self._tries, 16))
+        bound = min(self._longest, self._shortest * float(2 ** min(self._tries, 16)))
         self._tries += 1
         return min(asked, _LONGEST_ASKED) + self._random() * bound

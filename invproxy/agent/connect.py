@@ -16,6 +16,7 @@ from invproxy.errors import Fault
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.readers import ResponseReader
+from invproxy.transport import StreamTransport
 
 
 class ConnectRefused(Exception):
@@ -29,7 +30,11 @@ class _Handshake(Protocol):
     Asks the forward proxy for a connection, and then passes everything on to the real protocol.
     """
 
-    def __init__(self, request: bytes, factory: IProtocolFactory, connected: Deferred[IProtocol]) -> None:
+    transport: StreamTransport  # type: ignore[assignment]
+
+    def __init__(
+        self, request: bytes, factory: IProtocolFactory, connected: Deferred[IProtocol]
+    ) -> None:
         self._request = request
         self._factory = factory
         self._connected: Deferred[IProtocol] | None = connected
@@ -37,7 +42,6 @@ class _Handshake(Protocol):
         self._protocol: IProtocol | None = None
 
     def connectionMade(self) -> None:
-        assert self.transport is not None
         self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:
@@ -59,7 +63,6 @@ class _Handshake(Protocol):
         connected, self._connected = self._connected, None
         if connected is not None:
             connected.errback(error)
-            assert self.transport is not None
             self.transport.abortConnection()
 
     # As the answer that the reader tells.
@@ -70,7 +73,9 @@ class _Handshake(Protocol):
     def respond(self, head: ResponseHead) -> None:
         if not 200 <= head.status < 300:
             reason = head.reason.decode("latin-1")
-            self._fail(ConnectRefused(f"the forward proxy answered CONNECT with {head.status}{reason}"))
+            self._fail(
+                ConnectRefused(f"the forward proxy answered CONNECT with {head.status}{reason}")
+            )
 
     def write(self, data: bytes) -> None:
         pass
@@ -80,14 +85,13 @@ class _Handshake(Protocol):
         if connected is None:
             return
         transport = self.transport
-        assert transport is not None
         protocol = self._factory.buildProtocol(transport.getPeer())
         if protocol is None:
             transport.abortConnection()
             connected.errback(ConnectRefused("no protocol for the connection"))
             return
         self._protocol = protocol
-        protocol.makeConnection(transport)
+        protocol.makeConnection(transport)  # type: ignore[arg-type]
         if self._reader.rest:
             protocol.dataReceived(self._reader.rest)
         connected.callback(protocol)
@@ -119,7 +123,9 @@ class ConnectEndpoint:
         if credentials is not None:
             token = b64encode(":".join(credentials).encode()).decode("ascii")
             lines.append(f"Proxy-Authorization: Basic {token}")
-        self._request = ("\r\n".join(lines) + "\r\n\r\n").encode("idna" if not authority.isascii() else "ascii")
+        self._request = ("\r\n".join(lines) + "\r\n\r\n").encode(
+            "idna" if not authority.isascii() else "ascii"
+        )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         connected: Deferred[IProtocol] = Deferred(lambda _: connecting.cancel())
@@ -135,5 +141,3 @@ class ConnectEndpoint:
 
         connecting.addErrback(fail)
         return connected
-
-

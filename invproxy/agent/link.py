@@ -19,6 +19,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
@@ -66,10 +67,14 @@ class ProxyLink:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"proxy {url!r} is not an http:// or https:// URL")
         if not isBackendID(backend.encode("utf-8")):
-            raise ConfigError(f"backend {backend!r} is not 1 to 256 letters, digits or any of -._~:@/")
+            raise ConfigError(
+                f"backend {backend!r} is not 1 to 256 letters, digits or any of -._~:@/"
+            )
         self.url = url.rstrip("/")
         self._reactor = reactor
-        self._authority = parts.netloc.rpartition("@")[2].encode("idna" if not parts.netloc.isascii() else "ascii")
+        self._authority = parts.netloc.rpartition("@")[2].encode(
+            "idna" if not parts.netloc.isascii() else "ascii"
+        )
         self._base = parts.path.rstrip("/").encode("ascii")
         fields = [
             (BACKEND_ID, backend.encode("ascii")),
@@ -82,13 +87,15 @@ class ProxyLink:
             self._block = join([(b"Host", self._authority), *fields])
         except ValueError as error:
             raise ConfigError("the token has a character that HTTP does not allow") from error
-        self._endpoint = endpoint or _endpointFor(reactor, parts.scheme, parts.hostname, parts.port, settings)
+        self._endpoint = endpoint or _endpointFor(
+            reactor, parts.scheme, parts.hostname, parts.port, settings
+        )
         self.streaming = StreamingClient(reactor, self._endpoint, keepTime=_KEEP)
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = settings.polls + 1
-        self._pool.cachedConnectionTimeout = _KEEP
+        self._pool.cachedConnectionTimeout = int(_KEEP)
         self.control = HTTPClient(Agent.usingEndpointFactory(reactor, self, pool=self._pool))
-        self.headers = {name: [value] for name, value in fields}
+        self.headers = Headers({name: [value] for name, value in fields})
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         return self._endpoint
@@ -129,8 +136,7 @@ def _endpointFor(
     else:
         endpoint = HostnameEndpoint(reactor, host, port, timeout=settings.connectTimeout)
     if scheme == "https":
-        options = optionsForClientTLS(host, **_tlsOptions(settings))
-        endpoint = wrapClientTLS(options, endpoint)
+        endpoint = _secure(endpoint, host, settings)
     return endpoint
 
 
@@ -152,17 +158,24 @@ def _throughForwardProxy(
     return ConnectEndpoint(endpoint, host, port, credentials=credentials)
 
 
-def _tlsOptions(settings: AgentSettings) -> dict[str, object]:
-    options: dict[str, object] = {"trustRoot": platformTrust()}
+def _secure(
+    endpoint: IStreamClientEndpoint, host: str, settings: AgentSettings
+) -> IStreamClientEndpoint:
     try:
+        trustRoot = platformTrust()
         if settings.proxyCA is not None:
-            options["trustRoot"] = trustRootFromCertificates(_certificates(settings.proxyCA))
+            trustRoot = trustRootFromCertificates(_certificates(settings.proxyCA))
+        certificate = None
         if settings.clientCertificate is not None:
-            key = settings.clientKey if settings.clientKey is not None else settings.clientCertificate
-            options["clientCertificate"] = _privateCertificate(settings.clientCertificate, key)
+            key = (
+                settings.clientKey if settings.clientKey is not None else settings.clientCertificate
+            )
+            certificate = _privateCertificate(settings.clientCertificate, key)
+        options = optionsForClientTLS(host, trustRoot=trustRoot, clientCertificate=certificate)
     except (SSL.Error, crypto.Error, ValueError) as error:
-        raise ConfigError("a certificate or key for the link to the proxy is not valid PEM") from error
-    return options
+        why = "a certificate or key for the link to the proxy is not valid PEM"
+        raise ConfigError(why) from error
+    return wrapClientTLS(options, endpoint)
 
 
 _END = b"-----END CERTIFICATE-----"
@@ -172,9 +185,14 @@ def _certificates(pem: bytes) -> list[Certificate]:
     blocks = pem.split(_END)[:-1]
     if not blocks:
         raise ValueError("no certificate")
-    return [Certificate.loadPEM(block[block.index(b"-----BEGIN CERT") :] + _END) for block in blocks]
+    return [
+        Certificate.loadPEM(block[block.index(b"-----BEGIN CERT") :] + _END) for block in blocks
+    ]
 
 
 def _privateCertificate(certificate: bytes, key: bytes) -> PrivateCertificate:
     pair = KeyPair.load(key, crypto.FILETYPE_PEM)
-    return PrivateCertificate.fromCertificateAndKeyPair(_certificates(certificate)[0], pair)
+    made: PrivateCertificate = PrivateCertificate.fromCertificateAndKeyPair(
+        _certificates(certificate)[0], pair
+    )
+    return made

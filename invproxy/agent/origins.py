@@ -25,7 +25,12 @@ class HTTPOrigin:
     """
 
     def __init__(
-        self, clock: IReactorTime, endpoint: IStreamClientEndpoint, *, authority: str, base: str = ""
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        *,
+        authority: str,
+        base: str = "",
     ) -> None:
         """
         @param clock: what tells the time.
@@ -38,7 +43,9 @@ class HTTPOrigin:
         self._base = base.encode("ascii")
 
     @classmethod
-    def fromURL(cls, reactor: IReactorTime, url: str, settings: AgentSettings | None = None) -> HTTPOrigin:
+    def fromURL(
+        cls, reactor: IReactorTime, url: str, settings: AgentSettings | None = None
+    ) -> HTTPOrigin:
         """
         Make an origin from its URL.
 
@@ -52,16 +59,26 @@ class HTTPOrigin:
             path = url.removeprefix("unix:")
             if not path.startswith("/"):
                 raise ConfigError(f"origin {url!r}: a UNIX socket is written unix:/path.sock")
-            return cls(reactor, UNIXClientEndpoint(reactor, path, timeout=timeout), authority="localhost")
+            return cls(
+                reactor, UNIXClientEndpoint(reactor, path, timeout=timeout), authority="localhost"
+            )
         try:
             parts = urlsplit(url)
             port = parts.port or 80
         except ValueError as error:
             raise ConfigError(f"origin {url!r}: {error}") from error
-        if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment or parts.username:
+        if (
+            parts.scheme != "http"
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
             raise ConfigError(f"origin {url!r} is not http://host:port[/base] or unix:/path.sock")
         if not url.isascii():
-            raise ConfigError(f"origin {url!r} has characters beyond ASCII: write them percent-encoded")
+            raise ConfigError(
+                f"origin {url!r} has characters beyond ASCII: write them percent-encoded"
+            )
         endpoint = HostnameEndpoint(reactor, parts.hostname, port, timeout=timeout)
         return cls(reactor, endpoint, authority=parts.netloc, base=parts.path.rstrip("/"))
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from invproxy.agent.backoff import Backoff
@@ -22,7 +24,7 @@ from invproxy.agent.settings import AgentSettings
 from invproxy.errors import DRAINING, Fault
 from invproxy.interfaces import IOrigin
 from invproxy.timers import Wheel
-from invproxy.wire.poll import MAX_PENDING_BYTES, parseIDs
+from invproxy.wire.poll import MAX_PENDING_BYTES, REQUEST_ID, parseIDs
 
 _log = Logger(namespace="invproxy.agent")
 
@@ -116,12 +118,14 @@ class PollCarrier:
                 return False
             if self._reached is not False:
                 self._reached = False
-                _log.warn("proxy {url} not reached, retrying: {why}", url=self._link.url, why=_reasonOf(error))
+                _log.warn(
+                    "proxy {url} not reached, retrying: {why}",
+                    url=self._link.url,
+                    why=_reasonOf(error),
+                )
             wait = self._backoff.fail(error.retryAfter if isinstance(error, ProxyRefusal) else 0.0)
-            try:
+            with suppress(CancelledError):
                 await deferLater(self._reactor, wait)
-            except CancelledError:
-                pass
             return False
         if self._reached is False:
             _log.info("proxy {url} reached again", url=self._link.url)
@@ -133,13 +137,16 @@ class PollCarrier:
         """
         Ask for a request that does not exist: a proxy that says so works, and takes us for an agent.
         """
-        headers = {**self._link.headers, b"X-Inverting-Proxy-Request-ID": [secrets.token_hex(16).encode("ascii")]}
+        headers = self._link.headers.copy()
+        headers.addRawHeader(REQUEST_ID, secrets.token_hex(16).encode("ascii"))
         response, _ = await self._call("agent/request", headers, self._settings.connectTimeout + 10)
         if response.code != 404:
             raise _refusalOf(response)
 
     async def _poll(self) -> None:
-        response, body = await self._call("agent/pending", self._link.headers, self._settings.pollTimeout)
+        response, body = await self._call(
+            "agent/pending", self._link.headers, self._settings.pollTimeout
+        )
         if response.code != 200:
             raise _refusalOf(response)
         for identifier in parseIDs(body):
@@ -149,9 +156,7 @@ class PollCarrier:
                     self._recent.popitem(last=False)
                 self._replay(identifier)
 
-    async def _call(
-        self, path: str, headers: dict[bytes, list[bytes]], timeout: float
-    ) -> tuple[IResponse, bytes]:
+    async def _call(self, path: str, headers: Headers, timeout: float) -> tuple[IResponse, bytes]:
         """
         Make a control call.
 
@@ -171,11 +176,15 @@ class PollCarrier:
 
         response = await Deferred.fromCoroutine(call()).addTimeout(timeout, self._reactor)
         if len(body) > MAX_PENDING_BYTES:
-            raise ProxyRefusal(f"the proxy's answer to {path} has more than {MAX_PENDING_BYTES} bytes")
+            raise ProxyRefusal(
+                f"the proxy's answer to {path} has more than {MAX_PENDING_BYTES} bytes"
+            )
         return response, bytes(body)
 
     def _replay(self, identifier: str) -> None:
-        replay = Replay(identifier, self._link, self._origin, self._settings, self._wheel, self._ended)
+        replay = Replay(
+            identifier, self._link, self._origin, self._settings, self._wheel, self._ended
+        )
         self._replays.add(replay)
         replay.begin()
 
@@ -244,7 +253,9 @@ def _retryAfter(response: IResponse) -> float:
 
 
 def _reasonOf(error: Exception) -> str:
-    reasons = getattr(error, "reasons", None)  # twisted.web wraps what happened in a list of failures
+    reasons = getattr(
+        error, "reasons", None
+    )  # twisted.web wraps what happened in a list of failures
     if reasons:
         return _reasonOf(reasons[0].value)
     return f"{type(error).__name__}: {error}" if not isinstance(error, ProxyRefusal) else str(error)

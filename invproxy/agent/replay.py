@@ -1,9 +1,10 @@
 """
-The agent's side of one exchange over the poll carrier: fetch its request, replay it to the origin, bring the response back.
+The agent's side of one exchange over the poll carrier: fetch its request, replay it to the origin, bring back the
+response.
 
-Three streams meet here, each with its own pace: the C{agent/request} call, whose answer is the request; the origin; and the
-C{agent/response} call, whose body is the response, and which is open before the origin is asked: it is the lifeline by which
-the proxy knows that we are at work.
+Three streams meet here, each with its own pace: the C{agent/request} call, whose answer is the request; the origin; and
+the C{agent/response} call, whose body is the response, and which is open before the origin is asked: it is the lifeline
+by which the proxy knows that we are at work.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from zope.interface import implementer
 
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.settings import AgentSettings
+from invproxy.discard import DISCARD
 from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, Fault
 from invproxy.http1.fields import dropper, elements, value, values
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
@@ -26,7 +28,6 @@ from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
-from invproxy.server import DISCARD
 from invproxy.timers import Wheel
 from invproxy.wire.poll import ERROR, INTERIM, USER_ID, features
 
@@ -205,7 +206,9 @@ class Replay:
         except Fault as fault:
             self.fail(fault)
         except Exception:
-            _log.failure("the origin failed on {method} {target}", method=head.method, target=head.target)
+            _log.failure(
+                "the origin failed on {method} {target}", method=head.method, target=head.target
+            )
             self.fail(Fault(INTERNAL))
         else:
             if not self._over and not self._answerEnded:
@@ -301,7 +304,9 @@ class Replay:
         self._lifeline = self._post
         self._openPost(b"\r\n%b: %b" % (ERROR, fault.code.name.encode("ascii")))
         text = f"{fault.code.sentence}\n".encode()
-        head = responseHead(fault.code.status, b"Bad Gateway", b"\r\nContent-Type: text/plain", length=len(text))
+        head = responseHead(
+            fault.code.status, b"Bad Gateway", b"\r\nContent-Type: text/plain", length=len(text)
+        )
         self.write(head.encode() + text)
         self.finish()
 

@@ -68,9 +68,13 @@ class AgentService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._carrier = PollCarrier(self._reactor, self._link, self._origin, self._settings, random.random)
+        self._carrier = PollCarrier(
+            self._reactor, self._link, self._origin, self._settings, random.random
+        )
         self._running = Deferred.fromCoroutine(self._carrier.run(self._becomeReady))
-        self._running.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
+        self._running.addErrback(
+            lambda failure: _log.failure("the poll carrier broke", failure=failure)
+        )
 
     def _becomeReady(self) -> None:
         self._ready = True

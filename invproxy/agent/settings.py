@@ -21,7 +21,7 @@ class AgentSettings:
     @ivar pollTimeout: how long an answer to a poll may take before the link counts as dead; more than the proxy's own.
     @ivar token: bearer token for the proxy, or L{None}.
     @ivar proxyCA: PEM certificates to trust for the proxy instead of the system's, or L{None}.
-    @ivar clientCertificate: PEM certificate chain (and key, unless C{clientKey} holds it) to show the proxy, or L{None}.
+    @ivar clientCertificate: PEM certificate, and its key unless C{clientKey} holds it, to show the proxy, or L{None}.
     @ivar clientKey: PEM private key, or L{None}.
     @ivar httpProxy: URL of a forward proxy to go through by CONNECT, with its credentials, or L{None}.
     @ivar forwardUserID: whether the origin is told the end user, in C{X-Inverting-Proxy-User-ID}.

@@ -92,7 +92,9 @@ class AdminResource(Resource):
     The root of the admin endpoint.
     """
 
-    def __init__(self, mailboxes: Mailboxes, clock: IReactorTime, isReady: Callable[[], bool]) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, clock: IReactorTime, isReady: Callable[[], bool]
+    ) -> None:
         """
         @param mailboxes: what to tell about.
         @param clock: what tells the time.
@@ -106,7 +108,9 @@ class AdminResource(Resource):
         api = Resource()
         api.putChild(b"status", _Leaf(self._status))
         self.putChild(b"api", api)
-        self.putChild(b"healthz", _Leaf(lambda request: _send(request, 200, b"text/plain", b"ok\n")))
+        self.putChild(
+            b"healthz", _Leaf(lambda request: _send(request, 200, b"text/plain", b"ok\n"))
+        )
         self.putChild(b"readyz", _Leaf(self._readyz))
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
@@ -116,7 +120,9 @@ class AdminResource(Resource):
     def _readyz(self, request: Request) -> bytes:
         if self._isReady():
             return _send(request, 200, b"text/plain", b"ready\n")
-        return sendProblem(request, 503, "Not ready", "the proxy does not listen yet, or is about to stop")
+        return sendProblem(
+            request, 503, "Not ready", "the proxy does not listen yet, or is about to stop"
+        )
 
     def _status(self, request: Request) -> bytes:
         now = self._clock.seconds()
@@ -139,4 +145,6 @@ class AdminResource(Resource):
                 }
             )
         uptime = round(now - self._began, 3)
-        return sendJSON(request, {"ready": self._isReady(), "uptimeSeconds": uptime, "backends": backends})
+        return sendJSON(
+            request, {"ready": self._isReady(), "uptimeSeconds": uptime, "backends": backends}
+        )

@@ -1,12 +1,13 @@
 """
-The poll carrier's way of taking one exchange to an agent: the call that fetches its request, and the call that brings its
-response.
+The poll carrier's way of taking one exchange to an agent: the call that fetches its request, and the call that
+brings its response.
 """
 
 from __future__ import annotations
 
 from zope.interface import implementer
 
+from invproxy.discard import Discard
 from invproxy.errors import AGENT_LOST, CODES, INTERNAL, ORIGIN_BAD_RESPONSE, Fault
 from invproxy.exchange import FETCHED, RESPONDING, Exchange
 from invproxy.http1.fields import value
@@ -16,7 +17,6 @@ from invproxy.http1.limits import Limits
 from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.proxy.streams import answerAtOnce
-from invproxy.server import Discard
 from invproxy.wire.poll import (
     ERROR,
     INTERIM,
@@ -119,7 +119,9 @@ class PollCarriage:
             self._fetching.write(data)
 
     def finish(self, trailers: bytes = b"") -> None:
-        if self._fetching is None or (self.request.upgrade is not None and not self._exchange.isUpgraded()):
+        if self._fetching is None or (
+            self.request.upgrade is not None and not self._exchange.isUpgraded()
+        ):
             return  # a request that asks for an upgrade stays open: its call will be the way towards the backend
         if self.request.framing == CHUNKED:
             self._fetching.write(lastChunk(trailers))
@@ -165,7 +167,10 @@ class PollCarriage:
         if code in _AGENTS_CODES:
             exchange.fail(Fault(CODES[code], "as the agent says"))
             return answerAtOnce(call, answer, 200, b"OK")
-        replaced, self._response = self._response, ResponseCall(self, exchange, answer, call, limits)
+        replaced, self._response = (
+            self._response,
+            ResponseCall(self, exchange, answer, call, limits),
+        )
         if replaced is not None:
             replaced.dismiss()
         exchange.holdLine()
@@ -229,7 +234,12 @@ class ResponseCall(Discard):
     __slots__ = ("_call", "_carriage", "_dismissed", "_exchange", "_reader", "answer")
 
     def __init__(
-        self, carriage: PollCarriage, exchange: Exchange, answer: IAnswer, call: RequestHead, limits: Limits
+        self,
+        carriage: PollCarriage,
+        exchange: Exchange,
+        answer: IAnswer,
+        call: RequestHead,
+        limits: Limits,
     ) -> None:
         self.answer = answer
         self._call = call

@@ -11,16 +11,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from invproxy.discard import Discard
 from invproxy.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.fields import value
 from invproxy.http1.heads import RequestHead
-from invproxy.interfaces import IAnswer, IUpload
+from invproxy.interfaces import IAnswer, IExchange, IUpload
 from invproxy.mailbox import Mailbox, Mailboxes
 from invproxy.proxy.carriage import PollCarriage
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
-from invproxy.server import Discard
 from invproxy.timers import Wheel
 from invproxy.wire.poll import (
     BACKEND_ID,
@@ -30,7 +30,6 @@ from invproxy.wire.poll import (
     formatIDs,
     isBackendID,
 )
-
 
 _LEASE = 10.0
 """Seconds for which the loss of a poll's connection means something to the IDs that it named."""
@@ -43,7 +42,9 @@ class AgentResource(StreamResource):
 
     method = b"GET"
 
-    def __init__(self, mailboxes: Mailboxes, settings: ProxySettings, clock: IReactorTime, wheel: Wheel) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, settings: ProxySettings, clock: IReactorTime, wheel: Wheel
+    ) -> None:
         """
         @param mailboxes: where exchanges wait.
         @param settings: times and bounds.
@@ -59,7 +60,9 @@ class AgentResource(StreamResource):
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
         backend = value(head.fields, BACKEND_ID)
         if backend is None or not isBackendID(backend):
-            raise Fault(BAD_REQUEST, "an agent's call without a proper X-Inverting-Proxy-Backend-ID")
+            raise Fault(
+                BAD_REQUEST, "an agent's call without a proper X-Inverting-Proxy-Backend-ID"
+            )
         if head.method != self.method:
             raise Fault(METHOD_NOT_ALLOWED, f"only {self.method.decode()} is")
         answer.peer.countAsAgent()
@@ -145,7 +148,7 @@ class Poll(Discard):
         self._answer = answer
         self._exchanges = exchanges
         self._wheel = wheel
-        self._claim: Deferred[list[Exchange]] | None = None
+        self._claim: Deferred[list[IExchange]] | None = None
         self._deadline = 0.0
         self._ids: list[str] = []
         self._forget: Callable[[], None] | None = None
@@ -157,12 +160,11 @@ class Poll(Discard):
         @param deadline: until when, in seconds on the wheel's clock.
         """
         self._deadline = deadline
-        self._claim = self._mailbox.claim(MAX_IDS)
-        self._claim.addCallbacks(self._claimed, self._cancelled)
-        if self._claim is not None:
-            self._wheel.watch(self, deadline)
+        self._claim = claim = self._mailbox.claim(MAX_IDS)
+        self._wheel.watch(self, deadline)
+        claim.addCallbacks(self._claimed, self._cancelled)
 
-    def _claimed(self, exchanges: list[Exchange]) -> None:
+    def _claimed(self, exchanges: list[IExchange]) -> None:
         self._claim = None
         self._mailbox.see()
         for exchange in exchanges:

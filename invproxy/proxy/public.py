@@ -5,6 +5,7 @@ The public side of the proxy: each client request becomes an exchange in the mai
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from ipaddress import ip_address
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -20,7 +21,7 @@ from invproxy.errors import (
 )
 from invproxy.exchange import Clocks, Exchange
 from invproxy.http1.fields import value
-from invproxy.http1.forwarding import forward, isLoop, takeMaxForward
+from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
@@ -65,6 +66,10 @@ class PublicResource(StreamResource):
         self._wheel = wheel
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._checkTrusted = partial(forwardTrailers, trusted=True, userHeader=settings.userHeader)
+        self._checkUntrusted = partial(
+            forwardTrailers, trusted=False, userHeader=settings.userHeader
+        )
         self._clocks = Clocks(
             queue=settings.queueTimeout,
             claim=settings.claimTimeout,
@@ -84,7 +89,9 @@ class PublicResource(StreamResource):
             raise Fault(NO_BACKEND, "this path is the proxy's own")
         maxBody = self._settings.maxBody
         if maxBody and head.framing > maxBody:
-            raise Fault(BODY_TOO_LARGE, f"a body of {head.framing} bytes, where {maxBody} are allowed")
+            raise Fault(
+                BODY_TOO_LARGE, f"a body of {head.framing} bytes, where {maxBody} are allowed"
+            )
         if isLoop(head.fields, self._pseudonym):
             raise Fault(LOOP_DETECTED)
         if head.method == b"OPTIONS":
@@ -121,6 +128,7 @@ class PublicResource(StreamResource):
             ended=self._mailboxes.forget,
             endUser=endUser,
             maxBody=maxBody,
+            checkTrailers=self._checkTrusted if trusted else self._checkUntrusted,
         )
         self._mailboxes.add(exchange)
         return exchange.upload

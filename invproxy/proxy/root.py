@@ -31,13 +31,15 @@ class _Nothing(StreamResource):
     """
 
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
-        raise Fault(NO_BACKEND, "this address is for agents only" if head.path() not in AGENT_PATHS else "")
+        raise Fault(
+            NO_BACKEND, "this address is for agents only" if head.path() not in AGENT_PATHS else ""
+        )
 
 
 @implementer(IOrigin)
 class ProxyResource(StreamResource):
     """
-    A whole inverting proxy, to be the root of a L{invproxy.site.StreamingSite}, or mounted anywhere in a tree of
+    A whole inverting proxy, to be the root of a L{invproxy.server.StreamingSite}, or mounted anywhere in a tree of
     Resources under any site. Mounted below a prefix, it sends targets on unchanged, prefix and all.
 
     @ivar mailboxes: the exchanges that wait and those in flight.
@@ -100,8 +102,9 @@ class ProxyResource(StreamResource):
         """
         Find the leaf for a request of a tree in which this is mounted.
         """
-        found = self._agent.get(b"/" + b"/".join([path, *request.postpath]), self._public)
-        request.prepath += request.postpath
+        rest = request.postpath or []
+        found = self._agent.get(b"/" + b"/".join([path, *rest]), self._public)
+        request.prepath = [*(request.prepath or []), *rest]
         request.postpath = []
         return found
 

@@ -22,8 +22,8 @@ from invproxy.proxy.admin import AdminResource
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.resources import ResourceOrigin
-from invproxy.server import ServerStream
-from invproxy.site import StreamingSite
+from invproxy.server import StreamingSite
+from invproxy.server.stream import ServerStream
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -69,9 +69,15 @@ class ProxyService(Service):
         self._reactor = reactor
         self._settings = settings = settings or ProxySettings()
         self._accessLog = accessLog
-        self._listen = {"public": listen, "agents": agentListen, "admin": [adminListen] if adminListen else []}
+        self._listen = {
+            "public": listen,
+            "agents": agentListen,
+            "admin": [adminListen] if adminListen else [],
+        }
         self.resource = ProxyResource(reactor, settings, servesAgents=not agentListen)
-        agents = ProxyResource(reactor, settings, mailboxes=self.resource.mailboxes, servesClients=False)
+        agents = ProxyResource(
+            reactor, settings, mailboxes=self.resource.mailboxes, servesClients=False
+        )
         admin = AdminResource(self.resource.mailboxes, reactor, lambda: self._ready)
         adminOrigin = ResourceOrigin(admin, clock=reactor, maxBody=1 << 20)
         self._sites = {
@@ -109,12 +115,16 @@ class ProxyService(Service):
                 try:
                     endpoint = serverFromString(self._reactor, description)
                 except (ValueError, TypeError, OSError, LookupError) as error:
-                    raise ConfigError(f"endpoint {description!r} cannot be used: {error}") from error
+                    raise ConfigError(
+                        f"endpoint {description!r} cannot be used: {error}"
+                    ) from error
                 port = await endpoint.listen(self._sites[kind])
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
         self._ready = True
-        return Addresses(urls["public"], urls["agents"], urls["admin"][0] if urls["admin"] else None)
+        return Addresses(
+            urls["public"], urls["agents"], urls["admin"][0] if urls["admin"] else None
+        )
 
     def _settle(self, outcome: Addresses | Failure) -> None:
         self._outcome = outcome
@@ -201,5 +211,3 @@ def _url(description: str, port: IListeningPort) -> str:
             host = f"[{'::1' if host == '::' else host}]"
         return f"{scheme}://{host}:{address.port}"
     return description
-
-

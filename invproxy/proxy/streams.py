@@ -8,10 +8,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from invproxy.discard import DISCARD
 from invproxy.http1.heads import RequestHead, responseHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.resources import renderStream
-from invproxy.server import DISCARD
 
 
 @implementer(IOrigin)
@@ -39,7 +39,12 @@ class StreamResource(Resource):
 
 
 def answerAtOnce(
-    head: RequestHead, answer: IAnswer, status: int, reason: bytes, body: bytes = b"", block: bytes = b""
+    head: RequestHead,
+    answer: IAnswer,
+    status: int,
+    reason: bytes,
+    body: bytes = b"",
+    block: bytes = b"",
 ) -> IUpload:
     """
     Give a whole answer.

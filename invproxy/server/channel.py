@@ -1,13 +1,13 @@
 """
-The streaming HTTP server: one channel for each connection.
+One connection of the streaming HTTP server.
 
-A request is handed on as soon as its head is whole, and its answer is written as it comes. Requests of one connection are
-answered in order, one at a time: what is pipelined behind the present one waits, and is not even read beyond a bound.
+A request is handed on as soon as its head is whole, and its answer is written as it comes. Requests of one connection
+are answered in order, one at a time: what is pipelined behind the present one waits, and beyond a bound is not even
+read.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,24 +15,22 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IPushProducer,
-    ISSLTransport,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from invproxy.errorpage import renderFault
-from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Code, Fault
-from invproxy.http1.fields import value
-from invproxy.http1.framing import lastChunk
-from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.discard import DISCARD, Discard
+from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Fault
+from invproxy.http1.heads import RequestHead
 from invproxy.http1.readers import RequestReader
-from invproxy.interfaces import IAnswer, IPeer, IUpload
+from invproxy.interfaces import IPeer, IUpload
+from invproxy.server.stream import ServerStream
+from invproxy.transport import StreamTransport, begin, closeWriting, isSecure
 
 if TYPE_CHECKING:
-    from invproxy.site import StreamingSite
+    from invproxy.server.site import StreamingSite
 
 _log = Logger(namespace="invproxy.server")
 
@@ -44,33 +42,6 @@ _MOST_DISCARDED = 1 << 20
 
 _LINGER = 2.0
 """Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
-
-_hasDate = re.compile(rb"\r\n[Dd][Aa][Tt][Ee]:").search
-
-
-@implementer(IUpload)
-class Discard:
-    """
-    An upload that nobody wants.
-    """
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    def finish(self, trailers: bytes = b"") -> None:
-        pass
-
-    def abort(self, fault: Fault) -> None:
-        pass
-
-    def pauseAnswer(self) -> None:
-        pass
-
-    def resumeAnswer(self) -> None:
-        pass
-
-
-DISCARD = Discard()
 
 
 class _EarlyRest(Discard):
@@ -91,149 +62,6 @@ class _EarlyRest(Discard):
         self._channel.proceed()
 
 
-@implementer(IAnswer)
-class ServerStream:
-    """
-    One request on a connection, and its answer.
-
-    @ivar head: the head of the request.
-    @ivar upload: where the body of the request goes.
-    @ivar began: when the head was whole, in seconds on the site's clock.
-    @ivar status: the status of the answer; 0 before there is one.
-    @ivar sent: bytes of the answer's body so far.
-    @ivar error: what broke the exchange, if anything did.
-    @ivar requestID: what the exchange is called; empty for requests that are not exchanges.
-    @ivar endUser: whose it is, or empty.
-    """
-
-    __slots__ = (
-        "_bodyless",
-        "_channel",
-        "_chunked",
-        "_left",
-        "_told100",
-        "began",
-        "endUser",
-        "error",
-        "finished",
-        "head",
-        "requestID",
-        "sent",
-        "status",
-        "upload",
-    )
-
-    def __init__(self, channel: Channel, head: RequestHead, began: float) -> None:
-        self._channel = channel
-        self.head = head
-        self.began = began
-        self.upload: IUpload = DISCARD
-        self.status = 0
-        self.sent = 0
-        self.finished = False
-        self.error: Code | None = None
-        self.requestID = ""
-        self.endUser = ""
-        self._told100 = False
-        self._bodyless = False
-        self._chunked = False
-        self._left = -1
-
-    @property
-    def peer(self) -> Channel:
-        """
-        The connection on which the request came.
-        """
-        return self._channel
-
-    def identify(self, requestID: str, endUser: str = "") -> None:
-        self.requestID = requestID
-        self.endUser = endUser
-
-    def inform(self, head: ResponseHead) -> None:
-        if self.finished or self.status or self.head.minor == 0:
-            return
-        if head.status == 100:
-            self._told100 = True
-        self._channel.send(head.encode())
-
-    def respond(self, head: ResponseHead) -> None:
-        if self.finished or self.status:
-            return
-        self.status = head.status
-        channel = self._channel
-        if head.status == 101:
-            channel.send(head.encode())
-            channel.becomeRaw()
-            return
-        hop = b""
-        if head.status == 204 or head.status == 304 or self.head.method == b"HEAD":
-            self._bodyless = True
-        elif head.framing >= 0:
-            self._left = head.framing
-        elif self.head.minor == 1:
-            self._chunked = True
-            hop = b"\r\nTransfer-Encoding: chunked"
-        else:
-            channel.closing = True
-        if not self.head.keepAlive or (
-            # The client may or may not send the body that it did not get leave for: nobody can tell.
-            self.head.expectsContinue and not self._told100 and not channel.hasWholeRequest()
-        ):
-            channel.closing = True
-        if channel.closing:
-            hop += b"\r\nConnection: close"
-        if not _hasDate(head.fields):
-            hop += channel.site.date()
-        channel.send(head.encode(hop))
-
-    def write(self, data: bytes) -> None:
-        if self.finished or self._bodyless or not data:
-            return
-        size = len(data)
-        if self._chunked:
-            self._channel.sendAll((b"%x\r\n" % size, data, b"\r\n"))
-        else:
-            if self._left >= 0:
-                if size > self._left:
-                    self.fail(Fault(INTERNAL, "an answer longer than its Content-Length"))
-                    return
-                self._left -= size
-            self._channel.send(data)
-        self.sent += size
-
-    def finish(self, trailers: bytes = b"") -> None:
-        if self.finished:
-            return
-        if self._left > 0:
-            self.fail(Fault(INTERNAL, "an answer shorter than its Content-Length"))
-            return
-        self.finished = True
-        if self._chunked:
-            self._channel.send(lastChunk(trailers))
-        self._channel.streamFinished(self)
-
-    def fail(self, fault: Fault) -> None:
-        if self.finished:
-            return
-        self.error = fault.code
-        if self.status:
-            self.finished = True
-            self._channel.cut(self)
-            return
-        accept = value(self.head.fields, b"accept")
-        head, body = renderFault(fault, accept, self.requestID, method=self.head.method)
-        self.respond(head)
-        self.write(body)
-        self.finish()
-
-    def pauseUpload(self) -> None:
-        self._channel.pauseUpload(self)
-
-    def resumeUpload(self) -> None:
-        self._channel.resumeUpload(self)
-
-
 @implementer(IPushProducer, IPeer, IHalfCloseableProtocol)
 class Channel(Protocol):
     """
@@ -244,6 +72,7 @@ class Channel(Protocol):
     @ivar secure: whether it is over TLS.
     """
 
+    transport: StreamTransport  # type: ignore[assignment]
     closing = False
     secure = False
     streams = True
@@ -273,18 +102,13 @@ class Channel(Protocol):
         """
         Where it comes from; behind the PROXY protocol, what that says.
         """
-        assert self.transport is not None
         return self.transport.getPeer()
 
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        transport = self.transport
-        assert transport is not None
-        self.secure = ISSLTransport.providedBy(transport)
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-        transport.registerProducer(self, True)
+        self.secure = isSecure(self.transport)
+        begin(self.transport, self)
         self._surplus = not self.site.admit(self)
         self._since = self.site.clock.seconds()
         self._watch(self.site.headTimeout)
@@ -475,7 +299,6 @@ class Channel(Protocol):
         pause = self._flooded or (self._uploadPaused and (self._raw or not self._reader.atEnd()))
         if pause != self._readingPaused and not self._lost:
             self._readingPaused = pause
-            assert self.transport is not None
             if pause:
                 self.transport.pauseProducing()
             else:
@@ -499,14 +322,12 @@ class Channel(Protocol):
         """
         Write to the connection.
         """
-        assert self.transport is not None
         self.transport.write(data)
 
     def sendAll(self, pieces: tuple[bytes, ...]) -> None:
         """
         Write several pieces to the connection.
         """
-        assert self.transport is not None
         self.transport.writeSequence(pieces)
 
     def cut(self, stream: ServerStream) -> None:
@@ -543,10 +364,7 @@ class Channel(Protocol):
         return self._lost or self._lingering
 
     def _closeWriting(self, stream: ServerStream) -> None:
-        if stream.upload is not DISCARD and not self.secure and ITCPTransport.providedBy(self.transport):
-            assert self.transport is not None
-            self.transport.loseWriteConnection()
-        else:
+        if stream.upload is DISCARD or not closeWriting(self.transport):
             self.close()
 
     def close(self) -> None:
@@ -554,7 +372,6 @@ class Channel(Protocol):
         Close once everything is written.
         """
         if not self._lost:
-            assert self.transport is not None
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -563,7 +380,6 @@ class Channel(Protocol):
         Close now, whatever is still to be written.
         """
         if not self._lost:
-            assert self.transport is not None
             self.transport.unregisterProducer()
             self.transport.abortConnection()
 
@@ -577,11 +393,8 @@ class Channel(Protocol):
         self._stream = None
         self._flooded = self._uploadPaused = False
         self._adjustReading()
-        transport = self.transport
-        assert transport is not None
-        transport.unregisterProducer()
-        if ITCPTransport.providedBy(transport) and not self.secure:
-            transport.loseWriteConnection()
+        self.transport.unregisterProducer()
+        closeWriting(self.transport)
         self._since = self.site.clock.seconds()
         self._watch(_LINGER)
 

@@ -15,7 +15,8 @@ from zope.interface import implementer
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
-from invproxy.server import Channel, ServerStream
+from invproxy.server.channel import Channel
+from invproxy.server.stream import ServerStream
 from invproxy.timers import Wheel
 
 _SURPLUS = 64

@@ -1,0 +1,166 @@
+"""
+One request on a connection, and its answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from invproxy.discard import DISCARD
+from invproxy.errorpage import renderFault
+from invproxy.errors import INTERNAL, Code, Fault
+from invproxy.http1.fields import value
+from invproxy.http1.framing import lastChunk
+from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.interfaces import IAnswer, IUpload
+
+if TYPE_CHECKING:
+    from invproxy.server.channel import Channel
+
+_hasDate = re.compile(rb"\r\n[Dd][Aa][Tt][Ee]:").search
+
+
+@implementer(IAnswer)
+class ServerStream:
+    """
+    One request on a connection, and its answer.
+
+    @ivar head: the head of the request.
+    @ivar upload: where the body of the request goes.
+    @ivar began: when the head was whole, in seconds on the site's clock.
+    @ivar status: the status of the answer; 0 before there is one.
+    @ivar sent: bytes of the answer's body so far.
+    @ivar error: what broke the exchange, if anything did.
+    @ivar requestID: what the exchange is called; empty for requests that are not exchanges.
+    @ivar endUser: whose it is, or empty.
+    """
+
+    __slots__ = (
+        "_bodyless",
+        "_channel",
+        "_chunked",
+        "_left",
+        "_told100",
+        "began",
+        "endUser",
+        "error",
+        "finished",
+        "head",
+        "requestID",
+        "sent",
+        "status",
+        "upload",
+    )
+
+    def __init__(self, channel: Channel, head: RequestHead, began: float) -> None:
+        self._channel = channel
+        self.head = head
+        self.began = began
+        self.upload: IUpload = DISCARD
+        self.status = 0
+        self.sent = 0
+        self.finished = False
+        self.error: Code | None = None
+        self.requestID = ""
+        self.endUser = ""
+        self._told100 = False
+        self._bodyless = False
+        self._chunked = False
+        self._left = -1
+
+    @property
+    def peer(self) -> Channel:
+        """
+        The connection on which the request came.
+        """
+        return self._channel
+
+    def identify(self, requestID: str, endUser: str = "") -> None:
+        self.requestID = requestID
+        self.endUser = endUser
+
+    def inform(self, head: ResponseHead) -> None:
+        if self.finished or self.status or self.head.minor == 0:
+            return
+        if head.status == 100:
+            self._told100 = True
+        self._channel.send(head.encode())
+
+    def respond(self, head: ResponseHead) -> None:
+        if self.finished or self.status:
+            return
+        self.status = head.status
+        channel = self._channel
+        if head.status == 101:
+            channel.send(head.encode())
+            channel.becomeRaw()
+            return
+        hop = b""
+        if head.status in (204, 304) or self.head.method == b"HEAD":
+            self._bodyless = True
+        elif head.framing >= 0:
+            self._left = head.framing
+        elif self.head.minor == 1:
+            self._chunked = True
+            hop = b"\r\nTransfer-Encoding: chunked"
+        else:
+            channel.closing = True
+        if not self.head.keepAlive or (
+            # The client may or may not send the body that it did not get leave for: nobody can tell.
+            self.head.expectsContinue and not self._told100 and not channel.hasWholeRequest()
+        ):
+            channel.closing = True
+        if channel.closing:
+            hop += b"\r\nConnection: close"
+        if not _hasDate(head.fields):
+            hop += channel.site.date()
+        channel.send(head.encode(hop))
+
+    def write(self, data: bytes) -> None:
+        if self.finished or self._bodyless or not data:
+            return
+        size = len(data)
+        if self._chunked:
+            self._channel.sendAll((b"%x\r\n" % size, data, b"\r\n"))
+        else:
+            if self._left >= 0:
+                if size > self._left:
+                    self.fail(Fault(INTERNAL, "an answer longer than its Content-Length"))
+                    return
+                self._left -= size
+            self._channel.send(data)
+        self.sent += size
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self.finished:
+            return
+        if self._left > 0:
+            self.fail(Fault(INTERNAL, "an answer shorter than its Content-Length"))
+            return
+        self.finished = True
+        if self._chunked:
+            self._channel.send(lastChunk(trailers))
+        self._channel.streamFinished(self)
+
+    def fail(self, fault: Fault) -> None:
+        if self.finished:
+            return
+        self.error = fault.code
+        if self.status:
+            self.finished = True
+            self._channel.cut(self)
+            return
+        accept = value(self.head.fields, b"accept")
+        head, body = renderFault(fault, accept, self.requestID, method=self.head.method)
+        self.respond(head)
+        self.write(body)
+        self.finish()
+
+    def pauseUpload(self) -> None:
+        self._channel.pauseUpload(self)
+
+    def resumeUpload(self) -> None:
+        self._channel.resumeUpload(self)
