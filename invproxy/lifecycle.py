@@ -85,6 +85,11 @@ def explain(failure: Failure) -> str | None:
             where = str(error.port)
         why = getattr(error.socketError, "strerror", None) or str(error.socketError)
         return oneLine(f"cannot listen on {where}: {why}")
+    if isinstance(error, OSError):
+        # The lock of a UNIX socket, for one.
+        file = error.filename2 or error.filename
+        where = f": {os.fsdecode(file)}" if isinstance(file, str | bytes) else ""
+        return oneLine(f"cannot start: {error.strerror or error}{where}")
     return None
 
 
@@ -134,9 +139,12 @@ class Lifecycle:
 
         @param ready: fires with the ready line, or fails with the reason why there is none.
         """
-        # Whoever reads the line may send a signal at once: not before the handlers are installed.
-        ready.addCallback(lambda line: self._whenRunning(say, self._stdout, line))
-        ready.addErrback(self._failed)
+        # Not before the reactor runs. Whoever reads the ready line may send a signal at once, so
+        # the handlers must be there; and only a reactor that runs can be stopped.
+        ready.addCallbacks(
+            lambda line: self._whenRunning(say, self._stdout, line),
+            lambda failure: self._whenRunning(self._failed, failure),
+        )
 
     def handleSignals(self, hangup: Callable[[], None] | None = None) -> None:
         """
@@ -172,8 +180,7 @@ class Lifecycle:
             line = oneLine(f"cannot start: {failure.value!r}")
         self.status = 1
         say(self._stderr, f"{self._program}: {line}")
-        # Not before the reactor runs: it would run on after a stop that came too early.
-        self._whenRunning(self._stop)
+        self._stop()
 
     def _stop(self) -> None:
         with suppress(ReactorNotRunning):

@@ -372,6 +372,16 @@ class LifecycleTests(SynchronousTestCase):
             "program: cannot listen on /run/x: Permission denied",
         )
 
+    def test_noDirectory(self) -> None:
+        """
+        Or one whose lock cannot be made.
+        """
+        error = FileNotFoundError(2, "No such file or directory", "123", None, b"/nowhere/x.lock")
+        self.assertEqual(
+            self.failWith(error),
+            "program: cannot start: No such file or directory: /nowhere/x.lock",
+        )
+
     def test_configError(self) -> None:
         """
         A value that turns out to be bad late.
