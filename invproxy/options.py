@@ -43,9 +43,8 @@ class Option:
     One row of a table.
 
     @ivar name: the name, as on the command line after C{--}.
-    @ivar parse: makes a value of a text.
-
-        @raise ConfigError: that says what is allowed, beginning with "must be" or another verb.
+    @ivar parse: makes a value of a text, or raises a L{ConfigError} that says what is allowed,
+        beginning with "must be" or another verb.
     @ivar doc: what it means, in one or two sentences for C{--help} and the documentation.
     @ivar metavar: what stands for the value in C{--help}; L{None} for a flag, which takes no value
         on the command line.

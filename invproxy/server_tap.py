@@ -332,12 +332,21 @@ def checkEndpoint(reactor: object, endpoint: str) -> None:
     words = [part[0] for part in parts if len(part) == 1]
     while words[:1] == ["haproxy"]:
         words = words[1:]
-    if words and words[0] in _PORT_AT:
-        at = _PORT_AT[words[0]]
-        ports = [part[1] for part in parts if len(part) == 2 and part[0] == "port"]
-        ports += words[at : at + 1]
+    keywords = {part[0]: part[1] for part in parts if len(part) == 2}
+    kind = words[0] if words else ""
+    if kind in _PORT_AT:
+        ports = [keywords.get("port", "0"), *words[_PORT_AT[kind] :][:1]]
         if any(not 0 <= int(port) <= 65535 for port in ports):
             raise ConfigError("must have a port from 0 (any free one) to 65535")
+    if kind == "tls":
+        # Twisted takes a directory that does not exist for an empty one.
+        folder = keywords.get("path") or "".join(words[1:2])
+        try:
+            os.listdir(folder)
+        except OSError as error:
+            raise ConfigError(
+                f"its directory of certificates cannot be read: {error.strerror}"
+            ) from None
 
 
 class IReactorServer(IReactorLifecycle, IReactorTime):

@@ -122,6 +122,11 @@ class PlanTests(SynchronousTestCase):
                 " (FileNotFoundError: [Errno 2] No such file or directory: '/nowhere.pem')",
             ),
             (
+                "--listen tls:/nowhere:443:interface=127.0.0.1",
+                f"--listen is 'tls:/nowhere:443:interface=127.0.0.1' {where}: its directory of"
+                " certificates cannot be read: No such file or directory",
+            ),
+            (
                 "--trusted-proxies 10.0.0.1/8",
                 f"--trusted-proxies is '10.0.0.1/8' {where}: {networks}",
             ),
