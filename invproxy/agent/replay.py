@@ -111,7 +111,8 @@ class Replay:
         self._over = False
         self._fetch: IUpload = DISCARD
         self._fetches = 0
-        self._reader = RequestReader(DEFAULT_LIMITS, self._opened)
+        # A client of HTTP/1.0 need not say a Host; then the origin's authority is it.
+        self._reader = RequestReader(DEFAULT_LIMITS, self._opened, needsHost=False)
         self._known: frozenset[bytes] = frozenset()
         self._endUser = b""
         self._head: RequestHead | None = None

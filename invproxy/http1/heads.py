@@ -200,11 +200,12 @@ def _replaceHost(block: bytes, host: bytes) -> bytes:
     return _HOST_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], host), block, count=1)
 
 
-def parseRequest(data: bytes, limits: Limits) -> RequestHead:
+def parseRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> RequestHead:
     """
     Parse the head of a request.
 
     @param data: the whole head, its blank line included.
+    @param needsHost: whether one of HTTP/1.1 must have a Host, as from any client it must.
     @raise Fault: bad-request, target-too-long, head-too-large, expectation-failed, version-not-supported or
         not-implemented.
     """
@@ -244,7 +245,7 @@ def parseRequest(data: bytes, limits: Limits) -> RequestHead:
                 upgrades.append(text)
             elif name == b"te":
                 trailers = trailers or b"trailers" in elements([text])
-    if len(hosts) > 1 or (not hosts and minor == 1):
+    if len(hosts) > 1 or (needsHost and not hosts and minor == 1):
         raise Fault(BAD_REQUEST, "more than one Host" if hosts else "no Host")
     if hosts and not _AUTHORITY(hosts[0]):
         raise Fault(BAD_REQUEST, f"Host {hosts[0][:40]!r}")

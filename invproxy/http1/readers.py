@@ -107,12 +107,16 @@ class RequestReader:
     @ivar rest: bytes that came behind the end of the request.
     """
 
-    def __init__(self, limits: Limits, opened: Callable[[RequestHead], Upload]) -> None:
+    def __init__(
+        self, limits: Limits, opened: Callable[[RequestHead], Upload], *, needsHost: bool = True
+    ) -> None:
         """
         @param limits: the bounds on each request.
         @param opened: called with each head as soon as it is whole; returns where its body goes.
+        @param needsHost: whether each request of HTTP/1.1 must have a Host.
         """
         self._limits = limits
+        self._needsHost = needsHost
         self._opened = opened
         self._head = _HeadBuffer(limits, requestLineFault)
         self._decoder: BodyDecoder | None = None
@@ -136,7 +140,7 @@ class RequestReader:
             found = self._head.feed(data)
             if found is None:
                 return
-            head = parseRequest(found[0], self._limits)
+            head = parseRequest(found[0], self._limits, needsHost=self._needsHost)
             self._decoder = bodyDecoder(head.framing, self._limits)
             data = found[1]
             if head.framing == 0:
