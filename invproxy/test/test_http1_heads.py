@@ -1,0 +1,345 @@
+"""
+Heads, parsed and written.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from invproxy.errors import Fault
+from invproxy.http1.fields import items, join
+from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE
+from invproxy.http1.heads import (
+    RequestHead,
+    ResponseHead,
+    parseRequest,
+    parseResponse,
+    responseHead,
+)
+from invproxy.http1.limits import DEFAULT_LIMITS, Limits
+from invproxy.test import messages
+from invproxy.test.messages import examples
+
+
+def request(data: bytes) -> RequestHead:
+    return parseRequest(data, DEFAULT_LIMITS)
+
+
+def response(data: bytes, method: bytes = b"GET", *, upgrading: bool = False) -> ResponseHead:
+    return parseResponse(data, DEFAULT_LIMITS, method, upgrading=upgrading)
+
+
+def headOf(data: bytes) -> bytes:
+    """
+    The head at the begin of a message.
+    """
+    return data[: data.index(b"\r\n\r\n") + 4]
+
+
+class Requests(SynchronousTestCase):
+    """
+    L{parseRequest} and L{RequestHead}.
+    """
+
+    def test_attributes(self) -> None:
+        head = request(
+            b"POST /a?b HTTP/1.1\r\nhost:a:80\t\r\nX: \xe4\r\nExpect: 100-Continue\r\nContent-Length: 3"
+            b"\r\nTE: trailers\r\nConnection: close, TE\r\nx: 2\r\n\r\n"
+        )
+        self.assertEqual((head.method, head.target, head.path()), (b"POST", b"/a?b", b"/a"))
+        self.assertEqual(
+            head.fields,
+            b"\r\nhost:a:80\t\r\nX: \xe4\r\nExpect: 100-Continue\r\nContent-Length: 3\r\nx: 2",
+        )
+        self.assertEqual((head.framing, head.minor, head.host), (3, 1, b"a:80"))
+        self.assertEqual((head.keepAlive, head.upgrade, head.trailers), (False, None, True))
+        self.assertTrue(head.expectsContinue)
+
+    def test_untouched(self) -> None:
+        """
+        A head without fields of the hop is sent on as it came, byte for byte.
+        """
+        for data in (
+            b"GET / HTTP/1.1\r\nHost:a\r\n\r\n",
+            b'get /a/../%2e?"<>\\^`{|}|[] HTTP/1.1\r\nhOST:  a \r\nA:\r\na: \xff\xfe \t\r\nA:\t\tb\r\n\r\n',
+            b"!#$%&'*+-.^_`|~ / HTTP/1.1\r\n!#$%&'*+-.^_`|~: 1\r\nHost: [fe80::1]:8080\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHost: \r\nContent-Length: 0\r\nTrailer: A\r\nMax-Forwards: 1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: xn--a_b.a%20c~!$&'()*+,;=:\r\nX-Upgrade: h2c\r\nTea: b\r\n\r\n",
+        ):
+            self.assertEqual(request(data).encode(), data)
+
+    @examples(300)
+    @given(messages.requests())
+    def test_stable(self, data: bytes) -> None:
+        """
+        What is sent on is read back as the same, and fields end to end keep case, order, repetition and values.
+        """
+        data = headOf(data)
+        head = request(data)
+        if head.host is None:
+            head = head.withHost(b"a")
+        again = request(head.encode())
+        self.assertEqual(again.encode(), head.encode())
+        for name in "method", "target", "fields", "framing", "host", "upgrade", "expectsContinue":
+            self.assertEqual(getattr(again, name), getattr(head, name), name)
+        lines = data.split(b"\r\n")[1:-2]
+        went = iter(lines)
+        for line in head.fields.split(b"\r\n")[1:]:
+            if not line.lower().startswith(b"host:"):
+                self.assertIn(line, went)  # which goes on in the iterator: a subsequence
+        dropped = set(lines) - set(head.fields.split(b"\r\n"))
+        for line in dropped:
+            self.assertRegex(
+                line,
+                rb"(?i)\A(connection|x-hop|keep-alive|te|upgrade|proxy-connection|transfer-encoding|expect|host):",
+            )
+
+    def test_upgrade(self) -> None:
+        head = request(
+            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket, x/1\r\nA: b\r\nConnection: keep-alive, Upgrade\r\n\r\n"
+        )
+        self.assertEqual(head.upgrade, b"websocket, x/1")
+        self.assertEqual(
+            head.encode(),
+            b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nConnection: Upgrade\r\nUpgrade: websocket, x/1\r\n\r\n",
+        )
+
+    def test_chunked(self) -> None:
+        head = request(
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\nHost: a\r\nTE: trailers\r\n\r\n"
+        )
+        self.assertEqual(head.framing, CHUNKED)
+        self.assertEqual(
+            head.encode(),
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: TE\r\nTE: trailers\r\n\r\n",
+        )
+
+    def test_oldVersion(self) -> None:
+        """
+        HTTP/1.0 clients get no keep-alive, no 100, no trailers; what goes on is HTTP/1.1 once it has a Host.
+        """
+        head = request(
+            b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 1\r\nExpect: 100-continue"
+            b"\r\nTE: trailers\r\n\r\n"
+        )
+        self.assertEqual((head.minor, head.host, head.keepAlive), (0, None, False))
+        self.assertEqual((head.expectsContinue, head.trailers), (False, False))
+        self.assertEqual(
+            head.withHost(b"a").encode(), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+        )
+
+    def test_withHost(self) -> None:
+        head = request(b"GET / HTTP/1.1\r\nA: host\r\nhOST: a\r\nB: c\r\n\r\n").withHost(b"b:1")
+        self.assertEqual(head.host, b"b:1")
+        self.assertEqual(head.fields, b"\r\nA: host\r\nhOST: b:1\r\nB: c")
+        for host in b"u@a", b"a/", b"a\r\nb: c", b"a b", b"a\\1":
+            self.assertRaises(Fault, head.withHost, host)
+
+    def test_withoutExpect(self) -> None:
+        head = request(
+            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+        ).withoutExpect()
+        self.assertEqual(head.fields, b"\r\nHost: a\r\nContent-Length: 1")
+        self.assertFalse(head.expectsContinue)
+
+    def test_replayable(self) -> None:
+        """
+        Only idempotent requests without a body may be sent a second time.
+        """
+        for lines, expected in (
+            (b"GET / HTTP/1.1\r\n", True),
+            (b"DELETE / HTTP/1.1\r\nContent-Length: 0\r\n", True),
+            (b"POST / HTTP/1.1\r\n", False),
+            (b"get / HTTP/1.1\r\n", False),
+            (b"PUT / HTTP/1.1\r\nContent-Length: 1\r\n", False),
+            (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", False),
+            (b"GET / HTTP/1.1\r\nUpgrade: a\r\nConnection: upgrade\r\n", False),
+        ):
+            self.assertEqual(request(lines + b"Host: a\r\n\r\n").isReplayable(), expected)
+
+    def test_path(self) -> None:
+        for target, path in ((b"*", b"/"), (b"/a?b?c", b"/a"), (b"/?", b"/")):
+            self.assertEqual(RequestHead(b"OPTIONS", target).path(), path)
+
+    def test_faultsAreClear(self) -> None:
+        """
+        A fault names what is wrong, and no values of fields, which may be secret.
+        """
+        for data, detail in (
+            (b"GET / HTTP/1.1\r\nHost: a\r\nCookie: secret\0\r\n\r\n", "field line 2 (Cookie)"),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n secret\r\n\r\n", "field line 2"),
+            (b"GET / HTTP/1.1\r\n\r\n", "no Host"),
+            (b"GET / HTTP/3.0\r\n\r\n", "HTTP/3.0"),
+        ):
+            fault = self.assertRaises(Fault, request, data)
+            self.assertEqual(fault.detail, detail)
+
+    def test_noBacktracking(self) -> None:
+        """
+        A head that fails at its very end fails at once: the time grows with its length alone.
+        """
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:" * 32000 + b"\r\n" * 200 + b"\0\r\n\r\n"
+        self.assertRaises(Fault, parseRequest, data, Limits(head=10**6, fields=10**6))
+
+    def test_fieldLimit(self) -> None:
+        """
+        The count is bounded also where lines are as short as may be.
+        """
+        fields = b"\r\na:" * 255
+        request(b"GET / HTTP/1.1\r\nHost:a%b\r\n\r\n" % fields)
+        fault = self.assertRaises(
+            Fault, request, b"GET / HTTP/1.1\r\nHost:a%b\r\nb:\r\n\r\n" % fields
+        )
+        self.assertEqual(fault.code.name, "head-too-large")
+
+
+class Responses(SynchronousTestCase):
+    """
+    L{parseResponse} and L{ResponseHead}.
+    """
+
+    def test_attributes(self) -> None:
+        head = response(
+            b"HTTP/1.1 299 So \xe4  so\r\nA: b\r\nContent-Length: 3\r\na: c\r\nConnection: close\r\n\r\n"
+        )
+        self.assertEqual((head.status, head.reason, head.framing), (299, b" So \xe4  so", 3))
+        self.assertEqual(head.fields, b"\r\nA: b\r\nContent-Length: 3\r\na: c")
+        self.assertEqual((head.minor, head.keepAlive, head.upgrade), (1, False, None))
+
+    def test_untouched(self) -> None:
+        for data in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA:b\r\na:  c \r\nSet-Cookie: \xff\r\nset-cookie: a\r\n\r\n",
+            b"HTTP/1.1 404 \r\nHost: a\r\nExpect: b\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 304 \t\r\nContent-Length: 5\r\nTrailer: a\r\n\r\n",
+        ):
+            self.assertEqual(response(data).encode(), data)
+
+    @examples(300)
+    @given(messages.responses(), st.sampled_from([b"GET", b"HEAD"]))
+    def test_stable(self, data: bytes, method: bytes) -> None:
+        """
+        What is sent on, with the framing of the next hop, is read back as the same.
+        """
+        while data:
+            try:
+                head = response(headOf(data), method, upgrading=True)
+            except Fault as fault:
+                self.assertTrue(fault.detail.startswith("101 "))
+                return
+            hop = b"\r\nTransfer-Encoding: chunked" if head.framing == CHUNKED else b""
+            again = response(head.encode(hop), method, upgrading=True)
+            for name in "status", "fields", "framing", "upgrade":
+                self.assertEqual(getattr(again, name), getattr(head, name), name)
+            self.assertEqual(again.encode(hop), head.encode(hop))
+            lines = iter(headOf(data).split(b"\r\n")[1:])
+            for line in head.fields.split(b"\r\n")[1:]:
+                self.assertIn(line, lines)
+            if head.status >= 200 or head.status == 101:
+                return
+            data = data[len(headOf(data)) :]
+
+    def test_framing(self) -> None:
+        """
+        RFC 9112, section 6.3.
+        """
+        length, coding = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
+        for first, lines, method, framing, sent in (
+            (b"HTTP/1.1 200 OK", length, b"GET", 5, length),
+            (b"HTTP/1.1 200 OK", coding, b"GET", CHUNKED, b""),
+            (b"HTTP/1.1 200 OK", b"", b"GET", UNTIL_CLOSE, b""),
+            (b"HTTP/1.0 200 OK", length, b"GET", 5, length),
+            (b"HTTP/1.0 200 OK", b"", b"GET", UNTIL_CLOSE, b""),
+            (b"HTTP/1.1 200 OK", length, b"HEAD", 0, length),
+            (b"HTTP/1.1 200 OK", coding, b"HEAD", 0, b""),
+            (b"HTTP/1.1 200 OK", b"", b"HEAD", 0, b""),
+            (b"HTTP/1.1 304 X", length, b"GET", 0, length),
+            (b"HTTP/1.1 304 X", b"", b"GET", 0, b""),
+            (b"HTTP/1.1 204 X", length, b"GET", 0, b""),
+            (b"HTTP/1.1 204 X", coding, b"GET", 0, b""),
+            (b"HTTP/1.1 103 X", length, b"GET", 0, b""),
+            (b"HTTP/1.1 999 X", b"", b"GET", UNTIL_CLOSE, b""),
+        ):
+            head = response(first + b"\r\n" + lines + b"\r\n", method)
+            self.assertEqual((head.framing, head.chunked), (framing, lines == coding), first)
+            self.assertEqual(head.fields, (b"\r\n" + sent).removesuffix(b"\r\n"))
+
+    def test_keepAlive(self) -> None:
+        for data, expected in (
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n", False),
+            (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", False),
+            (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n", True),
+            (b"HTTP/1.1 200 OK\r\n\r\n", False),
+            (b"HTTP/1.1 304 OK\r\n\r\n", True),
+        ):
+            self.assertEqual(response(data).keepAlive, expected)
+
+    def test_upgraded(self) -> None:
+        data = b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        head = response(data, upgrading=True)
+        self.assertEqual(head.upgrade, b"websocket")
+        self.assertEqual(head.encode(), data)
+        self.assertRaises(Fault, response, data)
+
+    def test_made(self) -> None:
+        head = responseHead(404, b"Not Found", join([(b"A", b"b")]), length=3)
+        self.assertEqual(
+            head.encode(), b"HTTP/1.1 404 Not Found\r\nA: b\r\nContent-Length: 3\r\n\r\n"
+        )
+        self.assertEqual(response(head.encode()).framing, 3)
+        self.assertEqual(responseHead(200, b"OK").framing, CHUNKED)
+
+    def test_faultsAreClear(self) -> None:
+        fault = self.assertRaises(
+            Fault, response, b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\0\r\n\r\n"
+        )
+        self.assertEqual(fault.detail, "field line 1 (Set-Cookie)")
+
+
+class HopByHop(SynchronousTestCase):
+    """
+    Fields of the hop are dropped as whole lines, and those that Connection names with them.
+    """
+
+    def test_likeLines(self) -> None:
+        """
+        A dropped line that is the begin of another, or stands in a value, takes nothing else with it.
+        """
+        head = request(
+            b"GET / HTTP/1.1\r\nHost: a\r\nTE: a\r\nTE: ab\r\nA: TE: a\r\nX-TE: a\r\nTE: a\r\n\r\n"
+        )
+        self.assertEqual(
+            list(items(head.fields)), [(b"Host", b"a"), (b"A", b"TE: a"), (b"X-TE", b"a")]
+        )
+
+    @examples(200)
+    @given(messages.requests())
+    def test_byName(self, data: bytes) -> None:
+        """
+        A second way to do it, slow and plain, has the same result.
+        """
+        head = request(headOf(data))
+        pairs = list(items(b"\r\n" + headOf(data).partition(b"\r\n")[2].removesuffix(b"\r\n\r\n")))
+        named = {
+            option.strip().lower()
+            for name, text in pairs
+            if name.lower() == b"connection"
+            for option in text.split(b",")
+        }
+        hop = re.compile(
+            rb"(?i)connection|keep-alive|proxy-.*|te|transfer-encoding|upgrade|http2-settings"
+        )
+        kept = [
+            (name, text)
+            for name, text in pairs
+            if not hop.fullmatch(name) and name.lower() not in named | {b"host", b"expect"}
+        ]
+        went = [pair for pair in items(head.fields) if pair[0].lower() not in (b"host", b"expect")]
+        self.assertEqual(went, kept)
