@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.programs import CARRIERS, BenchmarkError, raiseFileLimit, require
 from benchmarks.report import Report, asJSON, machine, plain, readPage, replaceResults
-from benchmarks.suites import Plan, requests
+from benchmarks.suites import Plan, bulk, requests, sse
 
-SUITES = {"requests": requests.run}
+SUITES = {"requests": requests.run, "bulk": bulk.run, "sse": sse.run}
 
 
 def _parser() -> ArgumentParser:

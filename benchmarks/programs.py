@@ -174,7 +174,7 @@ class Stage:
         Name a new file in the directory.
         """
         self._count += 1
-        return self.directory / f"{self._count:02}-{name}"
+        return self.directory / f"{self._count:02}-{re.sub('[^a-z.]+', '-', name)}"
 
     def run(self, name: str, *arguments: str) -> Program:
         """
