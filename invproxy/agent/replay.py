@@ -350,7 +350,10 @@ class Replay:
             self._end(fault)
 
     def _endIfDone(self) -> None:
-        if self._status != 101 or (self._fetch is DISCARD and self._answerEnded):
+        if self._status != 101:
+            self._end()
+        elif self._fetch is DISCARD and self._post is DISCARD:
+            self._upload = DISCARD  # it has its end, and may still be sending: nothing to break off
             self._end()
 
     def _end(self, fault: Fault | None = None) -> None:

@@ -1,0 +1,560 @@
+"""
+WebSockets, with the client and the server of the C{websockets} package, and a made-up protocol after C{101}, through a
+real proxy and a real agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import cache, partial
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from invproxy.test.programs import (
+    DEADLINE,
+    IntegrationTestCase,
+    eventually,
+    sharedAgent,
+    sharedProxy,
+)
+from invproxy.test.wires import Aside, Listener, Wire, fieldsOf, firstLine
+
+Handler = Callable[[ServerConnection], Awaitable[None]]
+
+
+@cache
+def backendSocket() -> socket.socket:
+    """
+    Where the WebSocket server of each test listens.
+    """
+    return socket.create_server(("127.0.0.1", 0), backlog=512)
+
+
+async def echo(connection: ServerConnection) -> None:
+    """
+    Send back each message, as one frame of its kind.
+    """
+    async for message in connection:
+        await connection.send(message)
+
+
+class WebSocketTests(IntegrationTestCase):
+    """
+    The WebSocket protocol (RFC 6455) passes as it is.
+    """
+
+    def setUp(self) -> None:
+        port = backendSocket().getsockname()[1]
+        sharedAgent("ws", f"http://127.0.0.1:{port}")
+
+    def tearDown(self) -> None:
+        """
+        Whatever happened, nothing is left behind.
+        """
+        eventually(lambda: not sharedProxy().inFlight("ws"), "no exchange is in flight")
+
+    def connect(self, **options: Any) -> connect:
+        """
+        Connect a client through the proxy.
+        """
+        return connect(
+            f"ws://127.0.0.1:{sharedProxy().port}/socket?q=1",
+            additional_headers={"X-Inverting-Proxy-Backend": "ws"},
+            proxy=None,
+            open_timeout=DEADLINE,
+            max_size=None,
+            **options,
+        )
+
+    def drive(self, handler: Handler, test: Coroutine[Any, Any, None], **options: Any) -> None:
+        """
+        Run a test beside a server.
+
+        @param handler: what the server does with each connection.
+        @param test: the client's part.
+        @param options: more options of the server.
+        """
+
+        async def both() -> None:
+            listening = backendSocket().dup()
+            async with serve(
+                handler, sock=listening, max_size=None, open_timeout=DEADLINE, **options
+            ):
+                async with asyncio.timeout(DEADLINE):
+                    await test
+
+        asyncio.run(both())
+
+    def test_echo(self) -> None:
+        """
+        Text and binary messages, empty ones, and ones of each size that a length field can have.
+        """
+
+        async def test() -> None:
+            async with self.connect() as client:
+                for size in (0, 1, 125, 126, 65535, 65536, 300000):
+                    for message in ("ä" * (size // 2), os.urandom(size)):
+                        await client.send(message)
+                        self.assertEqual(await client.recv(), message)
+
+        self.drive(echo, test())
+
+    def test_negotiated(self) -> None:
+        """
+        Target, subprotocol, extension and fields of the handshake are those of the two ends.
+        """
+        seen: list[Any] = []
+
+        async def handler(connection: ServerConnection) -> None:
+            assert connection.request is not None
+            seen.append(connection.request.path)
+            seen.append(connection.request.headers["Host"])
+            seen.append(connection.request.headers["Origin"])
+            seen.append(connection.subprotocol)
+            seen.append(
+                [str(type(extension).__name__) for extension in connection.protocol.extensions]
+            )
+            await echo(connection)
+
+        async def test() -> None:
+            protocols = [Subprotocol("chat.v1"), Subprotocol("chat.v2")]
+            async with self.connect(subprotocols=protocols, origin="http://page.test") as client:
+                await client.send("x" * 1000)
+                self.assertEqual(await client.recv(), "x" * 1000)
+                self.assertEqual(client.subprotocol, "chat.v2")
+                assert client.response is not None
+                self.assertEqual(client.response.headers["Server"], "backend/1")
+                names = [str(type(extension).__name__) for extension in client.protocol.extensions]
+                self.assertEqual(names, ["PerMessageDeflate"])
+
+        self.drive(
+            handler, test(), subprotocols=[Subprotocol("chat.v2")], server_header="backend/1"
+        )
+        self.assertEqual(
+            seen,
+            [
+                "/socket?q=1",
+                f"127.0.0.1:{sharedProxy().port}",
+                "http://page.test",
+                "chat.v2",
+                ["PerMessageDeflate"],
+            ],
+        )
+
+    def test_large(self) -> None:
+        """
+        Messages of 8 MiB, both ways at the same time.
+        """
+        up, down = os.urandom(8 << 20), os.urandom(8 << 20)
+        seen: list[bytes] = []
+
+        async def handler(connection: ServerConnection) -> None:
+            sending = asyncio.ensure_future(connection.send(down))
+            message = await connection.recv()
+            assert isinstance(message, bytes)
+            seen.append(hashlib.sha256(message).digest())
+            await sending
+            await connection.wait_closed()
+
+        async def test() -> None:
+            async with self.connect(compression=None) as client:
+                sending = asyncio.ensure_future(client.send(up))
+                message = await client.recv()
+                assert isinstance(message, bytes)
+                self.assertEqual(hashlib.sha256(message).digest(), hashlib.sha256(down).digest())
+                await sending
+
+        self.drive(handler, test(), compression=None)
+        self.assertEqual(seen, [hashlib.sha256(up).digest()])
+
+    def test_fragmented(self) -> None:
+        """
+        Fragments stay the fragments that they were, and each arrives while the message goes on.
+        """
+
+        async def handler(connection: ServerConnection) -> None:
+            # A fragment is sent back before the next one is known: nothing in between may wait for a whole message.
+            async def fragments() -> AsyncIterator[str]:
+                async for fragment in connection.recv_streaming(decode=True):
+                    yield fragment
+
+            await connection.send(fragments())
+
+        async def test() -> None:
+            async with self.connect(compression=None) as client:
+                back: asyncio.Queue[str] = asyncio.Queue()
+                sent = ["one", "two", "x" * 70000, "", "last"]
+
+                async def receive() -> None:
+                    async for fragment in client.recv_streaming(decode=True):
+                        back.put_nowait(fragment)
+
+                receiving = asyncio.ensure_future(receive())
+
+                async def fragments() -> AsyncIterator[str]:
+                    for fragment in sent:
+                        yield fragment
+                        self.assertEqual(await back.get(), fragment)
+
+                await client.send(fragments())
+                await receiving
+
+        self.drive(handler, test(), compression=None)
+
+    def test_pings(self) -> None:
+        """
+        Pings and pongs pass both ways, with what they carry.
+        """
+        seen: list[bool] = []
+
+        async def handler(connection: ServerConnection) -> None:
+            await (await connection.ping(b"from the backend"))
+            seen.append(True)
+            await connection.send("ponged")
+            await connection.wait_closed()
+
+        async def test() -> None:
+            async with self.connect() as client:
+                await (await client.ping(b"from the client"))
+                self.assertEqual(await client.recv(), "ponged")
+
+        self.drive(handler, test())
+        self.assertEqual(seen, [True])
+
+    def test_closedByBackend(self) -> None:
+        """
+        The client sees the code and the reason with which the backend closes.
+        """
+        codes = [(1000, ""), (1001, "going"), (1011, "übel"), (4001, "own")]
+        left = list(codes)
+
+        async def handler(connection: ServerConnection) -> None:
+            await connection.close(*left.pop(0))
+
+        async def test() -> None:
+            for code in codes:
+                async with self.connect() as client:
+                    with self.assertRaises(ConnectionClosed) as caught:
+                        await client.recv()
+                assert caught.exception.rcvd is not None
+                self.assertEqual((caught.exception.rcvd.code, caught.exception.rcvd.reason), code)
+
+        self.drive(handler, test())
+
+    def test_closedByClient(self) -> None:
+        """
+        The backend sees the code and the reason with which the client closes.
+        """
+        codes = [(1000, ""), (1001, "leaving"), (3007, "ünfug"), (4999, "own")]
+        seen: list[tuple[int | None, str | None]] = []
+
+        async def handler(connection: ServerConnection) -> None:
+            await connection.wait_closed()
+            seen.append((connection.close_code, connection.close_reason))
+
+        async def test() -> None:
+            for number, code in enumerate(codes, 1):
+                client = await self.connect()
+                await client.close(*code)
+                while len(seen) < number:
+                    await asyncio.sleep(0.01)
+
+        self.drive(handler, test())
+        self.assertEqual(seen, codes)
+
+    def test_many(self) -> None:
+        """
+        Many connections at once do not get into each other's way.
+        """
+        count = 150
+
+        async def one(number: int) -> None:
+            async with self.connect() as client:
+                everybody.append(number)
+                while len(everybody) < count:
+                    await asyncio.sleep(0.01)
+                for turn in range(5):
+                    await client.send(f"{number}.{turn}")
+                    self.assertEqual(await client.recv(), f"{number}.{turn}")
+
+        async def test() -> None:
+            await asyncio.gather(*map(one, range(count)))
+
+        everybody: list[int] = []
+        self.drive(echo, test())
+
+    def test_clientLost(self) -> None:
+        """
+        The backend sees when a client's connection breaks.
+        """
+        lost: list[tuple[int | None, int]] = []
+
+        async def handler(connection: ServerConnection) -> None:
+            await connection.send("hello")
+            await connection.wait_closed()
+            lost.append((connection.close_code, 1))
+
+        async def test() -> None:
+            client = await self.connect()
+            self.assertEqual(await client.recv(), "hello")
+            client.transport.abort()
+            while not lost:
+                await asyncio.sleep(0.01)
+
+        self.drive(handler, test())
+        self.assertEqual(lost, [(1006, 1)])
+
+    def test_backendLost(self) -> None:
+        """
+        The client sees when the backend's connection breaks.
+        """
+
+        async def handler(connection: ServerConnection) -> None:
+            await connection.send("hello")
+            await connection.recv()
+            connection.transport.abort()
+
+        async def test() -> None:
+            client: ClientConnection = await self.connect()
+            self.assertEqual(await client.recv(), "hello")
+            await client.send("go")
+            with self.assertRaises(ConnectionClosedError):
+                await client.recv()
+            self.assertEqual(client.close_code, 1006)
+
+        self.drive(handler, test())
+
+    def test_refused(self) -> None:
+        """
+        A handshake that the backend refuses is refused to the client, in the backend's words.
+        """
+
+        def refuse(connection: ServerConnection, request: Request) -> Response:
+            return connection.respond(403, "not you\n")
+
+        async def test() -> None:
+            with self.assertRaises(InvalidStatus) as caught:
+                await self.connect()
+            self.assertEqual(caught.exception.response.status_code, 403)
+            self.assertEqual(caught.exception.response.body, b"not you\n")
+
+        self.drive(echo, test(), process_request=refuse)
+
+
+@cache
+def tcpOrigin() -> Listener:
+    """
+    A backend on TCP.
+    """
+    return Listener()
+
+
+@cache
+def unixOrigin() -> Listener:
+    """
+    A backend on a UNIX socket.
+    """
+    return Listener(os.path.join(tempfile.mkdtemp(prefix="invproxy-"), "raw.sock"))
+
+
+class UpgradeTests(IntegrationTestCase):
+    """
+    Upgrades to a protocol that nobody knows.
+    """
+
+    backend = "raw"
+
+    def setUp(self) -> None:
+        self.origin = self.makeOrigin()
+        sharedAgent(self.backend, self.origin.url)
+        self.addCleanup(self.origin.clear)
+
+    def makeOrigin(self) -> Listener:
+        """
+        The backend.
+        """
+        return tcpOrigin()
+
+    def tearDown(self) -> None:
+        """
+        Whatever happened, nothing is left behind.
+        """
+        eventually(lambda: not sharedProxy().inFlight(self.backend), "no exchange is in flight")
+
+    def ask(self, *fields: bytes) -> tuple[Wire, Wire, bytes]:
+        """
+        Ask for an upgrade.
+
+        @return: the client's and the backend's end, and the head at the latter.
+        """
+        client = Wire.to(sharedProxy().port)
+        self.addCleanup(client.close)
+        backend = b"X-Inverting-Proxy-Backend: " + self.backend.encode()
+        client.send(b"\r\n".join((b"GET /raw HTTP/1.1", b"Host: h", *fields, backend, b"", b"")))
+        server = self.origin.next()
+        self.addCleanup(server.close)
+        return client, server, server.readHead()
+
+    def upgrade(self) -> tuple[Wire, Wire]:
+        """
+        Ask for an upgrade, and get it.
+        """
+        client, server, head = self.ask(b"Upgrade: raw-Echo/1", b"Connection: upgrade")
+        fields = dict(fieldsOf(head))
+        self.assertEqual(fields[b"Upgrade"], b"raw-Echo/1")
+        self.assertEqual(fields[b"Connection"].lower(), b"upgrade")
+        server.send(
+            b"HTTP/1.1 101 Switching\r\nUpgrade: raw-Echo/1\r\nConnection: Upgrade\r\nX-A: b\r\n\r\nhi"
+        )
+        head = client.readHead()
+        self.assertEqual(firstLine(head), b"HTTP/1.1 101 Switching")
+        fields = dict(fieldsOf(head))
+        self.assertEqual(fields[b"Upgrade"], b"raw-Echo/1")
+        self.assertEqual(fields[b"Connection"].lower(), b"upgrade")
+        self.assertEqual(fields[b"X-A"], b"b")
+        self.assertEqual(client.readExactly(2), b"hi")
+        return client, server
+
+    def test_echo(self) -> None:
+        """
+        Bytes pass as they are, whatever they look like.
+        """
+        client, server = self.upgrade()
+        for data in (b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", bytes(range(256))):
+            client.send(data)
+            self.assertEqual(server.readExactly(len(data)), data)
+            server.send(data)
+            self.assertEqual(client.readExactly(len(data)), data)
+        client.close()
+        server.waitLost()
+
+    def test_bulk(self) -> None:
+        """
+        A lot of bytes pass whole, both ways at the same time.
+        """
+        client, server = self.upgrade()
+        data = os.urandom(8 << 20)
+        ends = (client, server)
+        sending = [Aside(partial(end.send, data)) for end in ends]
+        reading = [Aside(partial(end.readExactly, len(data))) for end in ends]
+        for aside in sending:
+            aside.result()
+        for aside in reading:
+            self.assertEqual(aside.result(), data)
+
+    def test_bulkEnd(self) -> None:
+        """
+        An end that comes while a lot of bytes go the other way cuts none of them off.
+        """
+        client, server = self.upgrade()
+        data = os.urandom(4 << 20)
+
+        def speak() -> None:
+            server.send(data)
+            server.endWriting()
+
+        speaking = Aside(speak)
+        client.send(b"go")
+        client.endWriting()
+        self.assertEqual(server.readToEnd(), b"go")
+        reading = Aside(client.readToEnd)
+        speaking.result()
+        self.assertEqual(reading.result(), data)
+
+    def test_clientEndsFirst(self) -> None:
+        """
+        A client that has said everything still hears what the backend says.
+        """
+        client, server = self.upgrade()
+        client.send(b"question")
+        client.endWriting()
+        self.assertEqual(server.readToEnd(), b"question")
+        server.send(b"answer")
+        self.assertEqual(client.readExactly(6), b"answer")
+        server.send(b", more")
+        server.close()
+        self.assertEqual(client.readToEnd(), b", more")
+
+    def test_backendEndsFirst(self) -> None:
+        """
+        A backend that has said everything still hears what the client says.
+        """
+        client, server = self.upgrade()
+        server.send(b"speech")
+        server.endWriting()
+        self.assertEqual(client.readToEnd(), b"speech")
+        client.send(b"comment")
+        self.assertEqual(server.readExactly(7), b"comment")
+        client.send(b", more")
+        client.close()
+        self.assertEqual(server.readToEnd(), b", more")
+
+    def test_clientLost(self) -> None:
+        """
+        The backend sees when the client's connection breaks, and does not take it for an end.
+        """
+        client, server = self.upgrade()
+        client.send(b"half")
+        self.assertEqual(server.readExactly(4), b"half")
+        client.reset()
+        server.waitLost()
+
+    def test_backendLost(self) -> None:
+        """
+        The client sees when the backend's connection breaks.
+        """
+        client, server = self.upgrade()
+        server.send(b"half")
+        self.assertEqual(client.readExactly(4), b"half")
+        server.reset()
+        client.waitLost()
+
+    def test_declined(self) -> None:
+        """
+        A backend may answer without an upgrade, and then HTTP goes on.
+        """
+        client, server, _ = self.ask(b"Connection: Upgrade", b"Upgrade: raw-echo")
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        self.assertEqual(client.readMessage()[1], b"no")
+        self.origin.keep(server)
+        client.send(
+            b"GET /next HTTP/1.1\r\nHost: h\r\nX-Inverting-Proxy-Backend: %b\r\n\r\n"
+            % self.backend.encode()
+        )
+        server = self.origin.next()
+        self.assertEqual(firstLine(server.readHead()), b"GET /next HTTP/1.1")
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+        self.assertEqual(client.readMessage()[1], b"yes")
+
+    def test_h2c(self) -> None:
+        """
+        The upgrade to HTTP/2 is not passed on.
+        """
+        client, server, head = self.ask(
+            b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ"
+        )
+        names = {name.lower() for name, _ in fieldsOf(head)}
+        self.assertFalse(names & {b"upgrade", b"http2-settings"}, names)
+        server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        self.assertEqual(firstLine(client.readHead()), b"HTTP/1.1 204 No Content")
+
+
+class UNIXUpgradeTests(UpgradeTests):
+    """
+    The same with a backend on a UNIX socket.
+    """
+
+    backend = "raw-unix"
+
+    def makeOrigin(self) -> Listener:
+        return unixOrigin()
