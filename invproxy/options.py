@@ -367,6 +367,7 @@ def oneLine(text: str) -> str:
 _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.ASCII).fullmatch
 _INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 _LONGEST = 1e9
+_SHORTEST = 0.1  # of those that nothing could do without a pause
 
 
 def text(given: str) -> str:
@@ -385,6 +386,16 @@ def seconds(given: str) -> float:
     # What float() takes beyond this (inf, nan, 1_0, white space) is more often a slip.
     if not _NUMBER(given) or (value := float(given)) > _LONGEST:
         raise ConfigError("must be a number of seconds, 0 or more, such as 30 or 2.5")
+    return value
+
+
+def someSeconds(given: str) -> float:
+    """
+    A time in seconds that must not be 0.
+    """
+    value = seconds(given)
+    if value < _SHORTEST:
+        raise ConfigError(f"must be a number of seconds, {_SHORTEST:g} or more, such as 30 or 2.5")
     return value
 
 
@@ -435,11 +446,13 @@ def flag(given: str) -> bool:
 # Rows of the usual kinds.
 
 
-def duration(name: str, default: float, doc: str) -> Option:
+def duration(
+    name: str, default: float, doc: str, parse: Callable[[str], float] = seconds
+) -> Option:
     """
     Make the row of a time in seconds.
     """
-    return Option(name, seconds, doc, metavar="SECONDS", default=default, types=(int, float))
+    return Option(name, parse, doc, metavar="SECONDS", default=default, types=(int, float))
 
 
 def number(name: str, default: int, parse: Callable[[str], int], doc: str, *, of: str) -> Option:

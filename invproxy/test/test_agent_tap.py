@@ -20,10 +20,11 @@ from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.agent.settings import AgentSettings
-from invproxy.agent_tap import Options, Plan, assemble, httpProxyFor, isExempt, planOf
+from invproxy.agent_tap import Options, Plan, assemble, planOf
 from invproxy.errors import ConfigError
 from invproxy.options import oneLine
 from invproxy.test.test_server_tap import FakeService, Process, Reactor
+from invproxy.urls import httpProxyFor, isExempt
 
 BASE = "--proxy https://p.example/ --backend web --origin http://localhost:3000"
 PLAIN = BASE.replace("https:", "http:")

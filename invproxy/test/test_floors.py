@@ -25,7 +25,7 @@ FLOORS = (
     # 4: the two roles.
     ("proxy.*", "agent.*"),
     # 5: assembly.
-    ("options", "accesslog", "lifecycle", "server_tap", "agent_tap", "cli", "testing.*"),
+    ("options", "urls", "endpoints", "accesslog", "lifecycle", "server_tap", "agent_tap", "cli", "testing.*"),
 )
 """
 The modules of each floor, lowest first, by their names below C{invproxy}; C{name.*} is a package

@@ -19,12 +19,13 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.accesslog import JSONLog
+from invproxy.endpoints import isReachable
 from invproxy.errors import ConfigError
 from invproxy.http1.limits import Limits
 from invproxy.lifecycle import Lifecycle, refusing
 from invproxy.options import oneLine
 from invproxy.proxy.settings import ProxySettings
-from invproxy.server_tap import Options, Plan, assemble, isReachable, planOf, readyLine
+from invproxy.server_tap import Options, Plan, assemble, planOf, readyLine
 
 
 def planFor(arguments: str = "", environ: dict[str, str] | None = None) -> Plan:
@@ -99,6 +100,11 @@ class PlanTests(SynchronousTestCase):
         name = "must be the name of a header field, such as X-Forwarded-User"
         port = "must have a port from 0 (any free one) to 65535"
         for arguments, line in (
+            (
+                "--poll-timeout 0",
+                f"--poll-timeout is '0' {where}: must be a number of seconds, 0.1 or more, such as 30"
+                " or 2.5",
+            ),
             (
                 "--listen 8080",
                 f"--listen is '8080' {where}: {endpoint} (ValueError: Unknown endpoint type: '8080')",
