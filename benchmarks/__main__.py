@@ -12,9 +12,15 @@ from pathlib import Path
 
 from benchmarks.programs import CARRIERS, BenchmarkError, raiseFileLimit, require
 from benchmarks.report import Report, asJSON, machine, plain, readPage, replaceResults
-from benchmarks.suites import Plan, bulk, requests, sse
+from benchmarks.suites import Plan, bulk, idle, memory, requests, sse
 
-SUITES = {"requests": requests.run, "bulk": bulk.run, "sse": sse.run}
+SUITES = {
+    "requests": requests.run,
+    "bulk": bulk.run,
+    "sse": sse.run,
+    "memory": memory.run,
+    "idle": idle.run,
+}
 
 
 def _parser() -> ArgumentParser:
@@ -30,7 +36,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="runs of each kind, in turn (5; quick: 3)"
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of a run (4; quick: 1)")
+    parser.add_argument("--seconds", type=int, metavar="S", help="length of a run (4; quick: 1)")
     parser.add_argument(
         "--carrier",
         action="append",
@@ -64,7 +70,7 @@ def measure(arguments: list[str]) -> int:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
     quick = options.quick
     rounds = options.rounds or (3 if quick else 5)
-    seconds = options.seconds or (1.0 if quick else 4.0)
+    seconds = options.seconds or (1 if quick else 4)
     if rounds < 1 or seconds < 1:
         parser.error("--rounds and --seconds must be 1 or more")
     plan = Plan(
