@@ -110,12 +110,15 @@ def join(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(lines)
 
 
-def elements(lines: Iterable[bytes]) -> list[bytes]:
+def elements(lines: list[bytes]) -> list[bytes]:
     """
     Split the values of a list field such as Connection at its commas (RFC 9110, section 5.6.1).
 
     @return: the elements in lower case, empty ones left out. Not for fields with quoted strings.
     """
+    if len(lines) == 1 and b"," not in lines[0]:
+        element = lines[0].strip(b" \t").lower()
+        return [element] if element else []
     return [
         element
         for line in lines

@@ -252,7 +252,7 @@ class Differential(SynchronousTestCase):
             size = min(len(taker.body), len(seen.body))
             self.assertEqual(taker.body[:size], seen.body[:size])
 
-    @examples(400)
+    @examples(200)
     @given(messages.mutated(messages.pipelines))
     def test_requestsH11(self, data: bytes) -> None:
         reading = readRequests([data])
@@ -265,7 +265,7 @@ class Differential(SynchronousTestCase):
         if reading.rest is not None:
             self.assertEqual(reading.rest, witness.rest)
 
-    @examples(400)
+    @examples(200)
     @given(messages.mutated(messages.pipelines))
     def test_requestsLlhttp(self, data: bytes) -> None:
         reading = readRequests([data])
@@ -285,7 +285,7 @@ class Differential(SynchronousTestCase):
             if isLast(taker.head):
                 return
 
-    @examples(400)
+    @examples(200)
     @given(
         messages.mutated(messages.responses()),
         st.sampled_from([b"GET", b"HEAD"]),
@@ -306,7 +306,7 @@ class Differential(SynchronousTestCase):
         if reading.rest is not None and witness.rest is not None:
             self.assertEqual(reading.rest, witness.rest)
 
-    @examples(400)
+    @examples(200)
     @given(messages.mutated(messages.responses()))
     def test_responsesLlhttp(self, data: bytes) -> None:
         reading = readResponse([data])

@@ -74,7 +74,7 @@ class Requests(SynchronousTestCase):
         ):
             self.assertEqual(request(data).encode(), data)
 
-    @examples(300)
+    @examples(150)
     @given(messages.requests())
     def test_stable(self, data: bytes) -> None:
         """
@@ -221,7 +221,7 @@ class Responses(SynchronousTestCase):
         ):
             self.assertEqual(response(data).encode(), data)
 
-    @examples(300)
+    @examples(150)
     @given(messages.responses(), st.sampled_from([b"GET", b"HEAD"]))
     def test_stable(self, data: bytes, method: bytes) -> None:
         """
@@ -319,7 +319,7 @@ class HopByHop(SynchronousTestCase):
             list(items(head.fields)), [(b"Host", b"a"), (b"A", b"TE: a"), (b"X-TE", b"a")]
         )
 
-    @examples(200)
+    @examples(100)
     @given(messages.requests())
     def test_byName(self, data: bytes) -> None:
         """

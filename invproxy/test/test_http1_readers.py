@@ -37,7 +37,7 @@ class AnyCut(SynchronousTestCase):
     The same bytes in other pieces are read the same way.
     """
 
-    @examples(300)
+    @examples(120)
     @given(messages.pieces(messages.pipelines))
     def test_validRequests(self, pieces: list[bytes]) -> None:
         whole = readRequests([b"".join(pieces)])
@@ -45,13 +45,13 @@ class AnyCut(SynchronousTestCase):
         self.assertTrue(all(message.finished for message in whole.messages))
         self.assertEqual(whole.told(), readRequests(pieces).told())
 
-    @examples(300)
+    @examples(120)
     @given(messages.pieces(messages.responses()), st.sampled_from([b"GET", b"HEAD"]))
     def test_validResponses(self, pieces: list[bytes], method: bytes) -> None:
         whole = readResponse([b"".join(pieces)], method=method)
         self.assertEqual(whole.told(), readResponse(pieces, method=method).told())
 
-    @examples(300)
+    @examples(120)
     @given(messages.pieces(messages.mutated(messages.pipelines)))
     def test_mutatedRequests(self, pieces: list[bytes]) -> None:
         """
@@ -60,13 +60,13 @@ class AnyCut(SynchronousTestCase):
         whole = readRequests([b"".join(pieces)])
         self.assertEqual(whole.told(), readRequests(pieces).told())
 
-    @examples(200)
+    @examples(120)
     @given(messages.pieces(messages.mutated(messages.responses())))
     def test_mutatedResponses(self, pieces: list[bytes]) -> None:
         whole = readResponse([b"".join(pieces)], upgrade=b"websocket")
         self.assertEqual(whole.told(), readResponse(pieces, upgrade=b"websocket").told())
 
-    @examples(200)
+    @examples(120)
     @given(messages.pieces(messages.mutated(messages.pipelines)))
     def test_atTheLimits(self, pieces: list[bytes]) -> None:
         """
@@ -81,13 +81,13 @@ class AnyBytes(SynchronousTestCase):
     Nothing but a Fault is ever raised (the drivers let all else through), and no more is held than the limits allow.
     """
 
-    @examples(300)
+    @examples(120)
     @given(messages.pieces(junk))
     @example([b"\r", b"\n", b"\r", b"\n"])
     def test_requests(self, pieces: list[bytes]) -> None:
         self.assertLessEqual(readRequests(pieces, SMALL).held, SMALL.head)
 
-    @examples(300)
+    @examples(120)
     @given(messages.pieces(junk))
     def test_responses(self, pieces: list[bytes]) -> None:
         reading = readResponse(pieces, SMALL, upgrade=b"websocket")
