@@ -68,7 +68,7 @@ class BodyDecoder(Protocol):
         Take more bytes.
 
         @param data: what came.
-        @param write: called with each piece of the body.
+        @param write: called with each piece of the body, never an empty one (which would end a body in chunks).
         @return: L{None} if the body goes on, else the bytes behind its end.
         @raise Fault: (bad-request) if the framing is broken.
         """
@@ -94,8 +94,9 @@ class LengthDecoder:
         left = self._left
         size = len(data)
         if size < left:
-            self._left = left - size
-            write(data)
+            if data:
+                self._left = left - size
+                write(data)
             return None
         self._left = 0
         if size == left:

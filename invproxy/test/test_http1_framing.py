@@ -46,7 +46,7 @@ class Decoders(SynchronousTestCase):
             ([b"ab"], [b"ab"], None),
             ([b"abc"], [b"abc"], b""),
             ([b"abcd"], [b"abc"], b"d"),
-            ([b"a", b"bcd", b"e"], [b"a", b"bc"], b"de"),
+            ([b"a", b"", b"bcd", b"e"], [b"a", b"bc"], b"de"),
         ):
             decoder = bodyDecoder(3, DEFAULT_LIMITS)
             self.assertFalse(decoder.atEnd())
