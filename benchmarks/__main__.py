@@ -83,12 +83,20 @@ def measure(arguments: list[str]) -> int:
     about = machine()
     print("\n".join(f"{name}: {value}" for name, value in about.items()), end="\n\n", flush=True)
     reports: list[Report] = []
+    failed: list[str] = []
     for name, run in SUITES.items():
         if name in options.suites or not options.suites:
-            reports.append(run(plan))
-            print(plain(reports[-1]), flush=True)
+            try:
+                reports.append(run(plan))
+            except BenchmarkError as error:
+                failed.append(f"{name}: {error}")
+                print(f"{failed[-1]}\n", flush=True)
+            else:
+                print(plain(reports[-1]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(asJSON(about, reports), indent=2) + "\n")
+    if failed:
+        raise BenchmarkError("; ".join(failed))
     if options.write:
         replaceResults(options.write, about, reports)
     missed = sum(not check.ok for report in reports for check in report.checks)

@@ -41,11 +41,14 @@ def run(plan: Plan) -> Report:
         ways += [inverting(stage, origin, carrier) for carrier in plan.carriers]
         for way in ways:
             wrk(stage, way.port, "/1k", connections=16, seconds=1)
+        failed = {way.name: 0 for way in ways}
         for fields, suffix in (((), "one header field"), (BROWSER_FIELDS, "15 header fields")):
             for connections in CONNECTIONS:
                 title = f"{connections} connection{'s' if connections > 1 else ''}, {suffix}"
                 runs = _compare(plan, stage, ways, origin.programs, connections, fields)
                 report.tables.append(_table(title, ways, runs))
+                for way in ways:
+                    failed[way.name] += sum(run.errors for run in runs[way.name])
                 if connections == 64 and not fields:
                     for way in ways[1:]:
                         report.atLeast(
@@ -53,6 +56,8 @@ def run(plan: Plan) -> Report:
                             _ratio(way, ways, runs),
                             TARGET,
                         )
+        for way in ways:
+            report.equal(f"{way.name}: failed requests", failed[way.name], 0)
     return report
 
 
