@@ -179,6 +179,26 @@ class Wire:
         self.socket.close()
 
 
+class Unchunked(Wire):
+    """
+    The chunked body of a message, to be read as if it had come by itself.
+    """
+
+    def __init__(self, outer: Wire) -> None:
+        """
+        @param outer: where the message comes, its head already read.
+        """
+        self.socket = outer.socket
+        self._outer = outer
+        self._read = b""
+
+    def _more(self) -> None:
+        data = self._outer.readChunk()
+        if not data:
+            raise EOFError(self._read)
+        self._read += data
+
+
 class Listener:
     """
     A server of raw sockets: the test itself says what it does with each request.
@@ -260,8 +280,9 @@ class Listener:
         """
         Stop listening.
         """
-        self.clear()
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            self.clear()
+            self._socket.close()
 
 
 class Aside:
