@@ -339,7 +339,7 @@ class ReconnectTests(IntegrationTestCase):
         for turn in (1, 2):
             begin = len(agent.output()) - 1
             proxy = self.running(Proxy(port=port))
-            agent.waitFor(again, begin)
+            agent.waitFor(again, begin, seconds=20.0)  # sooner than a poll ends
             if turn == 1:
                 agent.waitReady()
             client = Wire.to(port)
