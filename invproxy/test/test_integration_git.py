@@ -144,6 +144,8 @@ class GitHandler(BaseHTTPRequestHandler):
                 size,
             )
         )
+        # The end comes last, so that whoever has seen it finds the record.
+        self.wfile.write(b"0\r\n\r\n")
 
     def answer(self, output: BufferedReader) -> None:
         """
@@ -163,7 +165,6 @@ class GitHandler(BaseHTTPRequestHandler):
         self.end_headers()
         while data := output.read1(65536):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        self.wfile.write(b"0\r\n\r\n")
 
 
 @cache
