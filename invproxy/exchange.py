@@ -2,7 +2,8 @@
 The exchange: one client request and its one response, from the moment its head has come until its answer has ended.
 
 It stands between the client's connection, which asks, and a carrier, which takes the request to an agent and brings the
-answer. It holds the request's body back until a carrier has come, and it keeps the clocks.
+answer. The states that it goes through, and their clocks, are in L{invproxy.clocks}; what the client's connection talks
+to is its L{RequestBody}.
 """
 
 from __future__ import annotations
@@ -10,67 +11,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from invproxy.errors import (
-    AGENT_LOST,
-    BODY_TOO_LARGE,
-    HEAD_TIMEOUT,
-    IDLE_TIMEOUT,
-    ORIGIN_TIMEOUT,
-    QUEUE_TIMEOUT,
-    Code,
-    Fault,
+from invproxy.clocks import (
+    CLAIMED,
+    DONE,
+    FAILED,
+    FETCHED,
+    QUEUED,
+    RESPONDING,
+    STATES,
+    TRANSITIONS,
+    Clocks,
+    deadlines,
 )
+from invproxy.errors import AGENT_LOST, Code, Fault
+from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
+from invproxy.requestbody import RequestBody
 from invproxy.timers import Wheel
-
-_MOST_HELD = 65536
-"""Bytes of a request body that are held until a carrier has come, and for as long as it may have to be sent again."""
 
 _MOST_FETCHES = 3
 """How many agents get to try one request, should each be lost over it."""
 
-QUEUED, CLAIMED, FETCHED, RESPONDING, DONE, FAILED = range(6)
-"""
-The states: waiting; its ID handed out, under a lease; its request on the way to an agent; its response on the way to
-the client; ended well; ended otherwise.
-"""
-
-STATES = ("queued", "claimed", "fetched", "responding", "done", "failed")
-"""The names of the states."""
-
-_TRANSITIONS = {
-    QUEUED: {CLAIMED, FAILED},
-    CLAIMED: {QUEUED, FETCHED, RESPONDING, FAILED},
-    FETCHED: {CLAIMED, QUEUED, RESPONDING, FAILED},
-    RESPONDING: {DONE, FAILED},
-    DONE: set[int](),
-    FAILED: set[int](),
-}
-"""Which state may follow which: all transitions, in one table."""
-
-
-@frozen(kw_only=True)
-class Clocks:
-    """
-    How long an exchange may take for what, in seconds; 0 turns a clock off.
-
-    @ivar queue: waiting for an agent.
-    @ivar claim: between handing out the ID and the call that fetches the request.
-    @ivar response: the first byte of the response, once the request was fetched.
-    @ivar idle: no byte either way: within the request body, and after the response head.
-    @ivar agent: no call of any agent of this backend while one without a lifeline works on the request.
-    """
-
-    queue: float = 30.0
-    claim: float = 5.0
-    response: float = 0.0
-    idle: float = 300.0
-    agent: float = 60.0
+_dropProxysOwn = dropper(b"x-inverting-proxy-*")
 
 
 class Mailbox(Protocol):
@@ -91,37 +57,6 @@ class Mailbox(Protocol):
     def lastSeen(self) -> float: ...
 
 
-@implementer(IUpload)
-class _RequestSide:
-    """
-    The exchange as the client's connection sees it.
-    """
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def write(self, data: bytes) -> None:
-        self._exchange.takeBody(data)
-
-    def finish(self, trailers: bytes = b"") -> None:
-        self._exchange.endBody(trailers)
-
-    def abort(self, fault: Fault) -> None:
-        self._exchange.cancel(fault)
-
-    def pauseAnswer(self) -> None:
-        self._exchange.pauseAnswer()
-
-    def resumeAnswer(self) -> None:
-        self._exchange.resumeAnswer()
-
-
-def _asTheyAre(trailers: bytes) -> bytes:
-    return trailers
-
-
 @implementer(IExchange, IAnswer)
 class Exchange:
     """
@@ -132,46 +67,45 @@ class Exchange:
     @ivar endUser: who the client authenticated as, or empty.
     @ivar began: when it came, in seconds on the clock.
     @ivar mailbox: where it waits.
-    @ivar state: one of the states above.
-    @ivar holder: what holds the lease on it while it is claimed.
+    @ivar state: one of the states of L{invproxy.clocks}.
+    @ivar since: when it entered its state.
+    @ivar stirredAt: when a byte of a body came last, either way, or could come again after a pause.
+    @ivar fetches: how many times its request was fetched.
     @ivar hasLifeline: whether the carrier will tell when its agent is lost.
-    @ivar requestEnded: whether the whole request has come.
+    @ivar expectsLifeline: whether the carrier ought to have that soon.
+    @ivar body: the body of the request: where the client's connection sends it.
+    @ivar carrier: what took the request, if anything has.
+    @ivar answer: the client's end.
     @ivar error: why it failed.
     """
 
     __slots__ = (
-        "_answer",
         "_answerEnded",
-        "_carrier",
-        "_checkTrailers",
+        "_answerPaused",
         "_clientClosed",
         "_clock",
         "_clocks",
         "_ended",
-        "_expectsLifeline",
-        "_fetches",
-        "_held",
-        "_heldSize",
-        "_maxBody",
-        "_since",
-        "_size",
-        "_stirred",
-        "_stirredAt",
-        "_trailers",
+        "_holder",
+        "_unclaimed",
         "_upgraded",
-        "_uploadPaused",
         "_wheel",
         "askedAt",
         "began",
+        "body",
+        "carrier",
         "endUser",
         "error",
+        "expectsLifeline",
+        "fetches",
         "hasLifeline",
         "head",
-        "holder",
         "id",
         "mailbox",
-        "requestEnded",
+        "answer",
+        "since",
         "state",
+        "stirredAt",
     )
 
     def __init__(
@@ -187,7 +121,7 @@ class Exchange:
         ended: Callable[[Exchange], None],
         endUser: str = "",
         maxBody: int = 0,
-        checkTrailers: Callable[[bytes], bytes] = _asTheyAre,
+        checkTrailers: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """
         @param identifier: the ID.
@@ -206,82 +140,72 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
-        self.began = self._since = clock.seconds()
+        self.began = self.since = self.stirredAt = clock.seconds()
         self.state = QUEUED
-        self.holder: object = None
+        self.fetches = 0
         self.hasLifeline = False
-        self.requestEnded = False
+        self.expectsLifeline = False
         self.error: Code | None = None
         self.askedAt = 0.0
-        self._answer = answer
+        self.carrier: IUpload | None = None
+        self.answer = answer
         self._answerEnded = False
-        self._carrier: IUpload | None = None
-        self._checkTrailers = checkTrailers
+        self._answerPaused = False
         self._clientClosed = False
-        self._expectsLifeline = False
-        self._fetches = 0
         self._clock = clock
         self._clocks = clocks
         self._ended = ended
-        self._held: list[bytes] | None = []
-        self._heldSize = 0
-        self._maxBody = maxBody
-        self._size = 0
-        self._stirred = False
-        self._stirredAt = 0.0
-        self._trailers = b""
+        self._holder: object = None
+        self._unclaimed: Callable[[Exchange], None] | None = None
         self._upgraded = False
-        self._uploadPaused = False
         self._wheel = wheel
+        self.body = RequestBody(self, maxBody, checkTrailers)
         if clocks.queue:
             wheel.watch(self, self.began + clocks.queue)
-
-    @property
-    def upload(self) -> IUpload:
-        """
-        Where the client's connection sends the body of the request.
-        """
-        return _RequestSide(self)
 
     @property
     def peer(self) -> IPeer:
         """
         The client's connection.
         """
-        return self._answer.peer
+        return self.answer.peer
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id} {self.head.method.decode()} {STATES[self.state]}>"
 
     def _enter(self, state: int) -> None:
-        assert state in _TRANSITIONS[self.state], f"{self!r} to {STATES[state]}"
+        assert state in TRANSITIONS[self.state], f"{self!r} to {STATES[state]}"
         self.state = state
-        self._since = self._clock.seconds()
+        self.since = self._clock.seconds()
+        if self._unclaimed is not None:
+            unclaimed, self._unclaimed, self._holder = self._unclaimed, None, None
+            unclaimed(self)
+        self._watch()
 
-    def isOver(self) -> bool:
-        """
-        Say whether it is done or has failed.
-        """
-        return self.state >= DONE
+    def _watch(self) -> None:
+        soonest = self._clocks.soonest[self.state]
+        if soonest:
+            self._wheel.watch(self, self._clock.seconds() + soonest)
 
     # Taken by a carrier.
 
-    def claim(self, holder: object) -> None:
+    def claim(self, holder: object, unclaimed: Callable[[Exchange], None] | None = None) -> None:
         """
         Put it under a lease: its ID goes out, and its request will be fetched within a moment, or else it waits again.
 
         @param holder: who has the lease.
+        @param unclaimed: called with the exchange when the lease is over, for whatever reason.
         """
         self._enter(CLAIMED)
-        self.holder = holder
-        self._watchFor(self._clocks.claim)
+        self._holder = holder
+        self._unclaimed = unclaimed
 
     def release(self, holder: object) -> None:
         """
         End a lease early: its holder is lost.
         """
-        if self.state == CLAIMED and self.holder is holder:
-            self._giveBack()
+        if self.state == CLAIMED and self._holder is holder:
+            self.giveBack()
 
     def isAnswered(self) -> bool:
         """
@@ -295,18 +219,12 @@ class Exchange:
         """
         return self._upgraded
 
-    @property
-    def carrier(self) -> object:
-        """
-        What took the request, if anything has.
-        """
-        return self._carrier
-
     def isFetchable(self) -> bool:
         """
-        Say whether its request can be fetched: for the first time, or again after a fetch that broke half way.
+        Say whether its request can be fetched: for the first time, though it may be waiting again as its lease ran out,
+        or once more after a fetch that broke half way.
         """
-        return self.state == CLAIMED and self._held is not None
+        return self.state <= CLAIMED and self.body.isHeld()
 
     def fetch(self, carrier: IUpload, *, bringsLifeline: bool) -> None:
         """
@@ -315,20 +233,16 @@ class Exchange:
         @param carrier: where the body goes; what it is told of the answer is for L{pauseAnswer} alone.
         @param bringsLifeline: whether a call that tells of its agent's loss is to be expected soon.
         """
+        if self.state == QUEUED:
+            self.mailbox.withdraw(self)
+            self._enter(CLAIMED)
+        self.expectsLifeline = bringsLifeline
+        self.fetches += 1
+        self.carrier = carrier
         self._enter(FETCHED)
-        self.holder = None
-        self._fetches += 1
-        self._carrier = carrier
-        self._expectsLifeline = bringsLifeline and not self.hasLifeline
-        self._watchFor(self._clocks.claim)
-        self._watchFor(self._clocks.response)
-        for piece in self._held or ():
-            carrier.write(piece)
-        if self.requestEnded:
-            carrier.finish(self._trailers)
-            self._dropHeld()
-        elif self._uploadPaused:
-            self.resumeUpload()
+        if self._answerPaused:
+            carrier.pauseAnswer()
+        self.body.deliver(carrier)
 
     def holdLine(self) -> None:
         """
@@ -341,97 +255,65 @@ class Exchange:
         Take note that the carrier could not send the request to its end: the agent may fetch it once more.
         """
         if self.state == FETCHED and not self.hasLifeline:
-            self._carrier = None
-            if self._held is None:
-                self.fail(Fault(AGENT_LOST))
-            else:
+            self.carrier = None
+            if self.body.isHeld():
                 self.claim(None)
+            else:
+                self.fail(Fault(AGENT_LOST))
 
     def loseAgent(self) -> None:
         """
         Take note that the agent is gone: if the request may be sent again and another agent waits, it gets it, else the
         exchange has failed.
         """
-        if self.state >= DONE:
+        if self.state not in (FETCHED, RESPONDING):
             return
         self.hasLifeline = False
-        self._carrier = None
-        if self.state in (CLAIMED, FETCHED):
-            self._giveBack()
-        else:
+        carrier, self.carrier = self.carrier, None
+        if carrier is not None:
+            carrier.abort(Fault(AGENT_LOST))
+        if self.state == RESPONDING:
             self.fail(Fault(AGENT_LOST))
+        else:
+            self.giveBack()
 
-    def _giveBack(self) -> None:
+    def giveBack(self) -> None:
         """
         Queue again what was not fetched; what was, only while nothing can go wrong by that, and only for an agent that
         waits already, so that nobody waits long for an agent that will not come back.
         """
-        self.holder = None
-        if self._fetches and not (
-            self._fetches < _MOST_FETCHES and self.head.isReplayable() and self.mailbox.hasWaiters()
+        if self.fetches and not (
+            self.fetches < _MOST_FETCHES and self.head.isReplayable() and self.mailbox.hasWaiters()
         ):
             self.fail(Fault(AGENT_LOST))
             return
         self._enter(QUEUED)
-        self._watchFor(self._clocks.queue)
         self.mailbox.requeue(self)
 
     # The client's end.
 
-    def takeBody(self, data: bytes) -> None:
+    def stir(self) -> None:
         """
-        Take a piece of the request body from the client.
+        Take note of a byte of a body.
         """
-        if self.state >= DONE:
-            return
-        self._stirred = True
-        if self._maxBody and self.head.upgrade is None:
-            self._size += len(data)
-            if self._size > self._maxBody:
-                self.fail(Fault(BODY_TOO_LARGE, f"a body of more than {self._maxBody} bytes"))
-                return
-        if self._held is not None:
-            self._hold(data)
-        if self._carrier is not None:
-            self._carrier.write(data)
+        self.stirredAt = self._clock.seconds()
 
-    def _hold(self, data: bytes) -> None:
-        assert self._held is not None
-        self._heldSize += len(data)
-        if self._carrier is None:
-            self._held.append(data)
-            if self._heldSize >= _MOST_HELD:
-                self.pauseUpload()
-        elif self._heldSize <= _MOST_HELD:
-            self._held.append(data)
-        else:
-            self._held = None
+    def awaitClient(self) -> None:
+        """
+        Take note that from now on it is up to the client to send its body.
+        """
+        self.stirredAt = self._clock.seconds()
+        self._watch()
 
-    def _dropHeld(self) -> None:
+    def closeClient(self) -> None:
         """
-        The request has been passed on to its end: only one that may be repeated can be sent again.
+        Take note that the client sends no more on an upgraded connection.
         """
-        if not self.head.isReplayable():
-            self._held = None
-
-    def endBody(self, trailers: bytes) -> None:
-        """
-        Take the end of the request from the client; after an upgrade, the end of what the client sends.
-        """
-        if self.state >= DONE:
-            return
-        if self.requestEnded:
-            self._clientClosed = True
-            if self._carrier is not None:
-                self._carrier.finish()
-            if self._answerEnded:
-                self._end(DONE)
-            return
-        self.requestEnded = True
-        self._trailers = self._checkTrailers(trailers) if trailers else b""
-        if self._carrier is not None:
-            self._carrier.finish(self._trailers)
-            self._dropHeld()
+        self._clientClosed = True
+        if self.carrier is not None:
+            self.carrier.finish()
+        if self._answerEnded:
+            self._end(DONE)
 
     def cancel(self, fault: Fault) -> None:
         """
@@ -444,38 +326,42 @@ class Exchange:
         """
         Pass on that the client does not keep up.
         """
-        if self._carrier is not None:
-            self._carrier.pauseAnswer()
+        self._answerPaused = True
+        if self.carrier is not None:
+            self.carrier.pauseAnswer()
 
     def resumeAnswer(self) -> None:
         """
         Pass on that the client takes more.
         """
-        if self._carrier is not None:
-            self._carrier.resumeAnswer()
+        self._answerPaused = False
+        if self.carrier is not None:
+            self.carrier.resumeAnswer()
 
     # The answer, as carriers give it.
 
     def identify(self, requestID: str, endUser: str = "") -> None:
-        self._answer.identify(requestID, endUser)
+        self.answer.identify(requestID, endUser)
 
     def inform(self, head: ResponseHead) -> None:
-        if self.state in (CLAIMED, FETCHED):
-            self._answer.inform(head)
+        if CLAIMED <= self.state <= FETCHED:
+            if head.status == 100:
+                self.body.grantLeave()
+            self.answer.inform(head)
 
     def respond(self, head: ResponseHead) -> None:
-        if self.state not in (CLAIMED, FETCHED):
+        if self.state != FETCHED:
             return
         self._enter(RESPONDING)
         self._upgraded = head.status == 101
-        self._held = None
-        self._watchFor(self._clocks.idle)
-        self._answer.respond(head)
+        self.body.drop()
+        head.fields = _dropProxysOwn(head.fields)
+        self.answer.respond(head)
 
     def write(self, data: bytes) -> None:
         if self.state == RESPONDING:
-            self._stirred = True
-            self._answer.write(data)
+            self.stirredAt = self._clock.seconds()
+            self.answer.write(data)
 
     def finish(self, trailers: bytes = b"") -> None:
         if self.state != RESPONDING or self._answerEnded:
@@ -483,27 +369,25 @@ class Exchange:
         self._answerEnded = True
         if not self._upgraded or self._clientClosed:
             self._end(DONE)
-        self._answer.finish(trailers)
+        self.answer.finish(_dropProxysOwn(trailers) if trailers else trailers)
 
     def fail(self, fault: Fault) -> None:
         if self.state < DONE:
             self._break(fault)
-            self._answer.fail(fault)
+            self.answer.fail(fault)
 
     def pauseUpload(self) -> None:
-        self._uploadPaused = True
-        self._answer.pauseUpload()
+        self.body.pause()
 
     def resumeUpload(self) -> None:
-        self._uploadPaused = False
-        self._answer.resumeUpload()
+        self.body.resume()
 
     # The end, and the clocks.
 
     def _break(self, fault: Fault) -> None:
-        waiting = self.state <= CLAIMED
+        waiting = self.state == QUEUED
         self.error = fault.code
-        carrier = self._carrier
+        carrier = self.carrier
         self._end(FAILED)
         if waiting:
             self.mailbox.withdraw(self)
@@ -512,53 +396,14 @@ class Exchange:
 
     def _end(self, state: int) -> None:
         self._enter(state)
-        self._held = None
+        self._wheel.forget(self)
+        self.body.drop()
+        self.carrier = None
         self._ended(self)
 
-    def _watchFor(self, seconds: float) -> None:
-        if seconds:
-            self._wheel.watch(self, self._clock.seconds() + seconds)
-
     def checkDeadline(self, now: float) -> float:
-        if self._stirred:
-            self._stirred = False
-            self._stirredAt = now
-        for seconds, start, act in self._deadlines(now):
-            if seconds and now >= start + seconds:
+        for when, act in deadlines(self, self._clocks):
+            if now >= when:
                 act()
                 break
-        return min(
-            (start + seconds for seconds, start, _ in self._deadlines(now) if seconds), default=0.0
-        )
-
-    def _deadlines(self, now: float) -> list[tuple[float, float, Callable[[], None]]]:
-        """
-        @return: for each clock that runs in the present state: its seconds, since when, and what to do then.
-        """
-        clocks = self._clocks
-        if self.state == QUEUED:
-            start = self._since if self._fetches else self.began
-            return [(clocks.queue, start, lambda: self.fail(Fault(QUEUE_TIMEOUT)))]
-        if self.state == CLAIMED:
-            return [(clocks.claim, self._since, self._giveBack)]
-        if self.state == RESPONDING:
-            last = max(self._since, self._stirredAt)
-            return [(clocks.idle, last, lambda: self.fail(Fault(IDLE_TIMEOUT)))]
-        if self.state != FETCHED:
-            return []
-        running: list[tuple[float, float, Callable[[], None]]] = [
-            (clocks.response, self._since, lambda: self.fail(Fault(ORIGIN_TIMEOUT)))
-        ]
-        if not self.hasLifeline:
-            start = (
-                self._since if self._expectsLifeline else max(self._since, self.mailbox.lastSeen())
-            )
-            running.append(
-                (clocks.claim if self._expectsLifeline else clocks.agent, start, self.loseAgent)
-            )
-        if not self.requestEnded and not self._uploadPaused:
-            stalled = Fault(HEAD_TIMEOUT, "the request body stopped half way")
-            running.append(
-                (clocks.idle, max(self._since, self._stirredAt), lambda: self.fail(stalled))
-            )
-        return running
+        return min((when for when, _ in deadlines(self, self._clocks)), default=0.0)

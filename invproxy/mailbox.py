@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -47,28 +47,36 @@ class Mailbox:
         self._clock = clock
         self._maxPending = maxPending
         self._queue: deque[IExchange] = deque()
+        self._returned: deque[IExchange] = deque()
         self._waiters: deque[_Waiter] = deque()
         self._seen = clock.seconds()
 
     def put(self, exchange: IExchange) -> None:
-        if len(self._queue) >= self._maxPending:
+        if len(self._returned) + len(self._queue) >= self._maxPending:
             raise Fault(TOO_MANY_PENDING, f"{self._maxPending} requests wait for this backend")
         self._queue.append(exchange)
         self._distribute()
 
     def claim(self, limit: int) -> Deferred[list[IExchange]]:
-        waiter = _Waiter(Deferred(lambda _: self._waiters.remove(waiter)), limit)
+        waiter = _Waiter(Deferred(lambda _: self._leave(waiter)), limit)
         self._waiters.append(waiter)
         self._distribute()
         return waiter.deferred
 
+    def _leave(self, waiter: _Waiter) -> None:
+        self._seen = self._clock.seconds()
+        with suppress(ValueError):  # it may be just about to be released
+            self._waiters.remove(waiter)
+
     def requeue(self, exchange: IExchange) -> None:
-        self._queue.appendleft(exchange)
+        # Before all that was never handed out, but behind what came back before it.
+        self._returned.append(exchange)
         self._distribute()
 
     def withdraw(self, exchange: IExchange) -> None:
-        with suppress(ValueError):  # one that was claimed is not in the queue
-            self._queue.remove(exchange)
+        for queue in (self._returned, self._queue):
+            with suppress(ValueError):  # it is in one of them, or in neither while under a lease
+                queue.remove(exchange)
 
     def hasWaiters(self) -> bool:
         """
@@ -80,19 +88,26 @@ class Mailbox:
         """
         Hand out what waits, in fair shares among the carriers that wait.
         """
-        while self._queue and self._waiters:
-            share = -(-len(self._queue) // len(self._waiters))
+        while self._waiters and (waiting := len(self._returned) + len(self._queue)):
+            share = -(-waiting // len(self._waiters))
+            self._seen = self._clock.seconds()
             waiter = self._waiters.popleft()
-            taken = [self._queue.popleft() for _ in range(min(share, waiter.limit))]
+            taken = [self._take() for _ in range(min(share, waiter.limit))]
             waiter.deferred.callback(taken)
+
+    def _take(self) -> IExchange:
+        return (self._returned or self._queue).popleft()
 
     def release(self) -> None:
         """
         Send the carriers that wait away with nothing, as the proxy is stopping.
         """
+        if self._waiters:
+            self._seen = self._clock.seconds()
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:
-            waiter.deferred.callback([])
+            if not waiter.deferred.called:  # the end of one may have ended another
+                waiter.deferred.callback([])
 
     # Presence.
 
@@ -115,7 +130,7 @@ class Mailbox:
         """
         Count the exchanges that wait, and the carriers that wait.
         """
-        return len(self._queue), len(self._waiters)
+        return len(self._returned) + len(self._queue), len(self._waiters)
 
 
 class Mailboxes:
@@ -140,6 +155,7 @@ class Mailboxes:
         @param offlineAfter: seconds without a call after which a backend is offline.
         """
         self.exchanges: dict[str, Exchange] = {}
+        self._emptied: list[Deferred[None]] = []
         self._clock = clock
         self._maxPending = maxPending
         self._maxBackends = maxBackends
@@ -170,10 +186,15 @@ class Mailboxes:
         return mailbox
 
     def _evict(self) -> None:
-        longest = min(self._mailboxes.values(), key=Mailbox.lastSeen)
-        if not self.isOffline(longest) or longest.counts() != (0, 0):
+        inUse = {id(exchange.mailbox) for exchange in self.exchanges.values()}
+        idle = [
+            mailbox
+            for mailbox in self._mailboxes.values()
+            if self.isOffline(mailbox) and id(mailbox) not in inUse
+        ]
+        if not idle:
             raise Fault(TOO_MANY_BACKENDS, f"{self._maxBackends} backends are in use")
-        del self._mailboxes[longest.backend]
+        del self._mailboxes[min(idle, key=Mailbox.lastSeen).backend]
 
     def isOffline(self, mailbox: Mailbox) -> bool:
         """
@@ -185,13 +206,13 @@ class Mailboxes:
         """
         Queue a new exchange.
 
-        @raise Fault: (too-many-pending) if its mailbox is full.
+        @raise Fault: (too-many-pending) if its mailbox is full; the exchange is over then.
         """
         self.exchanges[exchange.id] = exchange
         try:
             exchange.mailbox.put(exchange)
-        except Fault:
-            self.forget(exchange)
+        except Fault as fault:
+            exchange.cancel(fault)
             raise
 
     def forget(self, exchange: Exchange) -> None:
@@ -199,6 +220,20 @@ class Mailboxes:
         Take note that an exchange is over.
         """
         self.exchanges.pop(exchange.id, None)
+        if self._emptied and not self.exchanges:
+            emptied, self._emptied = self._emptied, []
+            for deferred in emptied:
+                deferred.callback(None)
+
+    def whenEmpty(self) -> Deferred[None]:
+        """
+        Wait until no exchange is in flight.
+        """
+        if not self.exchanges:
+            return succeed(None)
+        emptied: Deferred[None] = Deferred()
+        self._emptied.append(emptied)
+        return emptied
 
     def release(self) -> None:
         """

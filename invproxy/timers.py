@@ -11,11 +11,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+_log = Logger(namespace="invproxy")
 
 
 class Watched(Protocol):
     """
-    Something with deadlines.
+    Something with deadlines; hashed by identity.
 
     @ivar askedAt: for the L{Wheel} alone: when it will ask next, or 0.
     """
@@ -43,7 +46,7 @@ class Wheel:
         """
         self._clock = clock
         self._resolution = resolution
-        self._slots: dict[int, list[Watched]] = {}
+        self._slots: dict[int, dict[Watched, None]] = {}
         self._call: IDelayedCall | None = None
 
     def seconds(self) -> float:
@@ -58,32 +61,55 @@ class Wheel:
 
         @param when: seconds on the wheel's clock.
         """
-        if watched.askedAt and watched.askedAt <= when:
-            return
-        slot = int(when / self._resolution) + 1
+        if watched.askedAt:
+            if watched.askedAt <= when:
+                return
+            self.forget(watched)
         watched.askedAt = when
+        number = int(when / self._resolution) + 1
         try:
-            self._slots[slot].append(watched)
+            self._slots[number][watched] = None
         except KeyError:
-            self._slots[slot] = [watched]
+            self._slots[number] = {watched: None}
         if self._call is None:
             self._schedule()
 
+    def forget(self, watched: Watched) -> None:
+        """
+        Ask it no more: it is over, and shall not be kept until a deadline that means nothing now.
+        """
+        if watched.askedAt:
+            number = int(watched.askedAt / self._resolution) + 1
+            watched.askedAt = 0.0
+            slot = self._slots.get(number)
+            if slot is not None:
+                slot.pop(watched, None)
+                if not slot:
+                    del self._slots[number]
+
     def _schedule(self) -> None:
-        self._call = self._clock.callLater(self._resolution, self._turn)
+        # Slots end at multiples of the resolution, and so does the wait, but for rests too small to move a clock.
+        wait = self._resolution - self._clock.seconds() % self._resolution
+        if wait < self._resolution / 100:
+            wait += self._resolution
+        self._call = self._clock.callLater(wait, self._turn)
 
     def _turn(self) -> None:
         self._call = None
         now = self._clock.seconds()
         reached = int(now / self._resolution)
-        for slot in sorted(slot for slot in self._slots if slot <= reached):
-            for watched in self._slots.pop(slot):
-                if not watched.askedAt or int(watched.askedAt / self._resolution) + 1 != slot:
-                    continue  # it was asked to be looked at earlier, and has been
+        for number in sorted(number for number in self._slots if number <= reached):
+            for watched in self._slots.pop(number, ()):
+                if int(watched.askedAt / self._resolution) + 1 != number or not watched.askedAt:
+                    continue  # another one in the slot has just put an end to it, or moved it
                 watched.askedAt = 0.0
-                when = watched.checkDeadline(now)
-                if when:
-                    self.watch(watched, when)
+                try:
+                    when = watched.checkDeadline(now)
+                except Exception:
+                    _log.failure("a deadline of {watched} could not be kept", watched=watched)
+                else:
+                    if when:
+                        self.watch(watched, when)
         if self._slots and self._call is None:
             self._schedule()
 
@@ -91,6 +117,9 @@ class Wheel:
         """
         Forget all.
         """
+        for slot in self._slots.values():
+            for watched in slot:
+                watched.askedAt = 0.0
         self._slots.clear()
         if self._call is not None:
             self._call.cancel()

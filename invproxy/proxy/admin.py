@@ -7,14 +7,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from invproxy.exchange import STATES
+from invproxy.clocks import STATES
 from invproxy.mailbox import Mailboxes
 
 _LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -57,37 +57,71 @@ def refusal(request: Request) -> str | None:
     elif not isinstance(peer, UNIXAddress):
         return "the admin endpoint answers loopback peers only"
     host = request.getHeader("host") or ""
-    if (urlsplit("//" + host).hostname or "") not in _LOOPBACK_NAMES:
+    if _split("//" + host).hostname not in _LOOPBACK_NAMES:
         return "the admin endpoint answers only to a loopback name, such as localhost"
     origin = request.getHeader("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _split(origin).netloc != host:
         return "the admin endpoint takes no cross-site requests"
     if request.getHeader("sec-fetch-site") in ("cross-site", "same-site"):
         return "the admin endpoint takes no cross-site requests"
     return None
 
 
-class _Leaf(Resource):
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets around what is no address
+        return SplitResult("", "", "", "", "")
+
+
+class _Problem(Resource):
+    """
+    Answers any request with the same problem.
+    """
+
     isLeaf = True
-    allowedMethods = (b"GET", b"HEAD")
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__()
+        self._problem = (status, title, detail)
+
+    def render(self, request: Request) -> bytes:
+        return sendProblem(request, *self._problem)
+
+
+class _Branch(Resource):
+    """
+    A Resource whose children are all there is.
+    """
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return _Problem(404, "Not Found", "there is nothing at this path")
+
+    def render(self, request: Request) -> bytes:
+        return sendProblem(request, 404, "Not Found", "there is nothing at this path")
+
+
+class _Leaf(Resource):
+    """
+    Answers GET and HEAD.
+    """
+
+    isLeaf = True
 
     def __init__(self, answer: Callable[[Request], bytes]) -> None:
         super().__init__()
         self._answer = answer
 
-    def render_GET(self, request: Request) -> bytes:
-        return self._answer(request)
-
-
-class _Refused(_Leaf):
-    def __init__(self, why: str) -> None:
-        super().__init__(lambda request: sendProblem(request, 403, "Forbidden", why))
-
     def render(self, request: Request) -> bytes:
+        if request.postpath:
+            return sendProblem(request, 404, "Not Found", "there is nothing at this path")
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            return sendProblem(request, 405, "Method Not Allowed", "only GET and HEAD are")
         return self._answer(request)
 
 
-class AdminResource(Resource):
+class AdminResource(_Branch):
     """
     The root of the admin endpoint.
     """
@@ -105,7 +139,7 @@ class AdminResource(Resource):
         self._clock = clock
         self._isReady = isReady
         self._began = clock.seconds()
-        api = Resource()
+        api = _Branch()
         api.putChild(b"status", _Leaf(self._status))
         self.putChild(b"api", api)
         self.putChild(
@@ -115,7 +149,9 @@ class AdminResource(Resource):
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         why = refusal(request)
-        return _Refused(why) if why else super().getChildWithDefault(path, request)
+        return (
+            _Problem(403, "Forbidden", why) if why else super().getChildWithDefault(path, request)
+        )
 
     def _readyz(self, request: Request) -> bytes:
         if self._isReady():

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from zope.interface import implementer
 
+from invproxy.clocks import FETCHED
 from invproxy.discard import Discard
-from invproxy.errors import AGENT_LOST, CODES, INTERNAL, ORIGIN_BAD_RESPONSE, Fault
-from invproxy.exchange import FETCHED, RESPONDING, Exchange
+from invproxy.errors import CODES, INTERNAL, ORIGIN_BAD_RESPONSE, Fault
+from invproxy.exchange import Exchange
 from invproxy.http1.fields import value
 from invproxy.http1.framing import CHUNKED, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
@@ -100,13 +101,12 @@ class PollCarriage:
             return
         self._fetching = None
         exchange = self._exchange
-        if exchange.state == RESPONDING and exchange.isUpgraded():
-            exchange.fail(Fault(AGENT_LOST))
-        elif exchange.state == FETCHED and self._response is None:
+        if exchange.state == FETCHED and self._response is None:
             exchange.breakFetch()
-        elif exchange.state == FETCHED:
-            self.abort(Fault(AGENT_LOST))
+        elif exchange.state == FETCHED or exchange.isUpgraded():
             exchange.loseAgent()
+        else:
+            exchange.resumeUpload()  # the response goes on without the rest of the request
 
     # What the exchange sends.
 
@@ -182,7 +182,9 @@ class PollCarriage:
         """
         Take note that the response has been passed on to its end.
         """
-        self._response = None
+        response, self._response = self._response, None
+        if response is not None and self._paused:
+            response.answer.resumeUpload()  # the call itself has still to come to its end
         if self._exchange.isUpgraded():
             return
         if self.request.upgrade is not None:
@@ -196,7 +198,6 @@ class PollCarriage:
         """
         if self._response is call:
             self._response = None
-            self.abort(Fault(AGENT_LOST))
             self._exchange.loseAgent()
 
 

@@ -5,6 +5,7 @@ The proxy's side of the poll protocol: the three calls of an agent; docs/protoco
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -31,9 +32,6 @@ from invproxy.wire.poll import (
     isBackendID,
 )
 
-_LEASE = 10.0
-"""Seconds for which the loss of a poll's connection means something to the IDs that it named."""
-
 
 class AgentResource(StreamResource):
     """
@@ -57,7 +55,7 @@ class AgentResource(StreamResource):
         self._clock = clock
         self._wheel = wheel
 
-    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
         backend = value(head.fields, BACKEND_ID)
         if backend is None or not isBackendID(backend):
             raise Fault(
@@ -88,7 +86,7 @@ class PendingResource(AgentResource):
     """
 
     def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
-        poll = Poll(mailbox, head, answer, self._mailboxes.exchanges, self._wheel)
+        poll = Poll(mailbox, head, answer, self._wheel)
         poll.wait(self._clock.seconds() + self._settings.pollTimeout)
         return poll
 
@@ -114,10 +112,21 @@ class ResponseResource(AgentResource):
 
     def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
         exchange = self._find(mailbox, head)
-        carriage = exchange.carrier if exchange is not None else None
-        if not isinstance(carriage, PollCarriage) or exchange is None or exchange.isAnswered():
+        if exchange is None or exchange.isAnswered():
+            return answerAtOnce(head, answer, 404, b"Not Found")
+        carriage = cast(object, exchange.carrier)
+        if not isinstance(carriage, PollCarriage):  # another carrier has it, or none yet
             return answerAtOnce(head, answer, 404, b"Not Found")
         return carriage.respond(answer, head, self._settings.limits)
+
+
+class TunnelResource(AgentResource):
+    """
+    C{GET agent/tunnel}, where there are no tunnels: the agent will poll.
+    """
+
+    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+        return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
 
 
 @implementer(IUpload)
@@ -128,29 +137,20 @@ class Poll(Discard):
 
     askedAt = 0.0
 
-    def __init__(
-        self,
-        mailbox: Mailbox,
-        head: RequestHead,
-        answer: IAnswer,
-        exchanges: dict[str, Exchange],
-        wheel: Wheel,
-    ) -> None:
+    def __init__(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, wheel: Wheel) -> None:
         """
         @param mailbox: where it waits.
         @param head: the head of the call.
         @param answer: the answer to it.
-        @param exchanges: all exchanges by ID.
         @param wheel: what ends the wait.
         """
         self._mailbox = mailbox
         self._head = head
         self._answer = answer
-        self._exchanges = exchanges
         self._wheel = wheel
         self._claim: Deferred[list[IExchange]] | None = None
         self._deadline = 0.0
-        self._ids: list[str] = []
+        self._leased: dict[Exchange, None] = {}
         self._forget: Callable[[], None] | None = None
 
     def wait(self, deadline: float) -> None:
@@ -161,24 +161,24 @@ class Poll(Discard):
         """
         self._deadline = deadline
         self._claim = claim = self._mailbox.claim(MAX_IDS)
-        self._wheel.watch(self, deadline)
         claim.addCallbacks(self._claimed, self._cancelled)
+        if self._claim is not None:
+            self._wheel.watch(self, deadline)
 
     def _claimed(self, exchanges: list[IExchange]) -> None:
         self._claim = None
-        self._mailbox.see()
-        for exchange in exchanges:
-            exchange.claim(self)
-        self._ids = [exchange.id for exchange in exchanges]
-        if self._ids:
+        self._wheel.forget(self)
+        self._leased = dict.fromkeys(cast(list[Exchange], exchanges))
+        for exchange in self._leased:
+            exchange.claim(self, self._unclaimed)
+        if exchanges and self._head.keepAlive:
+            # Else the connection ends with this answer, which says nothing about the agent.
             self._forget = self._answer.peer.whenLost(self._lost)
-            self._deadline = self._wheel.seconds() + _LEASE
-            self._wheel.watch(self, self._deadline)
-        self._say()
+        self._say([exchange.id for exchange in exchanges])
 
-    def _say(self) -> None:
+    def _say(self, ids: list[str]) -> None:
         block = b"\r\nContent-Type: application/json" + OUR_FEATURES
-        answerAtOnce(self._head, self._answer, 200, b"OK", formatIDs(self._ids), block)
+        answerAtOnce(self._head, self._answer, 200, b"OK", formatIDs(ids), block)
 
     def _cancelled(self, failure: Failure) -> None:
         failure.trap(CancelledError)
@@ -187,27 +187,31 @@ class Poll(Discard):
         if now < self._deadline:
             return self._deadline
         if self._stopWaiting():
-            self._say()
-        elif self._forget is not None:
-            self._forget()
+            self._say([])
         return 0.0
 
     def abort(self, fault: Fault) -> None:
+        self._wheel.forget(self)
         self._stopWaiting()
 
     def _stopWaiting(self) -> bool:
         claim, self._claim = self._claim, None
         if claim is None:
             return False
-        self._mailbox.see()
         claim.cancel()
         return True
+
+    def _unclaimed(self, exchange: Exchange) -> None:
+        # It does not depend on this poll's connection any more.
+        self._leased.pop(exchange, None)
+        if not self._leased and self._forget is not None:
+            forget, self._forget = self._forget, None
+            forget()
 
     def _lost(self) -> None:
         """
         The connection broke, and with it, most likely, the agent: what it has not fetched yet waits again.
         """
-        for identifier in self._ids:
-            exchange = self._exchanges.get(identifier)
-            if exchange is not None:
-                exchange.release(self)
+        self._forget = None
+        for exchange in list(self._leased):
+            exchange.release(self)

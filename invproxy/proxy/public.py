@@ -11,15 +11,15 @@ from ipaddress import ip_address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IReactorTime
 
+from invproxy.clocks import Clocks
 from invproxy.errors import (
     BODY_TOO_LARGE,
     DRAINING,
     LOOP_DETECTED,
     METHOD_NOT_ALLOWED,
-    NO_BACKEND,
     Fault,
 )
-from invproxy.exchange import Clocks, Exchange
+from invproxy.exchange import Exchange
 from invproxy.http1.fields import value
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
@@ -29,8 +29,6 @@ from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.routing import OpenRouter
 from invproxy.timers import Wheel
-
-_RESERVED = b"/.invproxy/"
 
 
 class PublicResource(StreamResource):
@@ -58,7 +56,6 @@ class PublicResource(StreamResource):
         @param wheel: what watches the clocks of exchanges.
         """
         super().__init__()
-        self._maxBody = settings.maxBody
         self._mailboxes = mailboxes
         self._router = router
         self._settings = settings
@@ -78,15 +75,13 @@ class PublicResource(StreamResource):
             agent=2 * settings.pollTimeout,
         )
 
-    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
         identifier = secrets.token_hex(16)
         answer.identify(identifier)
         if self.draining:
             raise Fault(DRAINING)
         if head.method in (b"CONNECT", b"TRACE"):
             raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"))
-        if head.target.startswith(_RESERVED):
-            raise Fault(NO_BACKEND, "this path is the proxy's own")
         maxBody = self._settings.maxBody
         if maxBody and head.framing > maxBody:
             raise Fault(
@@ -131,7 +126,7 @@ class PublicResource(StreamResource):
             checkTrailers=self._checkTrusted if trusted else self._checkUntrusted,
         )
         self._mailboxes.add(exchange)
-        return exchange.upload
+        return exchange.body
 
     def _isTrusted(self, peer: IPeer) -> bool:
         host = _hostOf(peer)

@@ -4,36 +4,73 @@ The proxy as one Resource: the public side, and the agents' calls below it.
 
 from __future__ import annotations
 
+import secrets
+
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from invproxy.errors import NO_BACKEND, Fault
+from invproxy.errors import DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
-from invproxy.proxy.polling import PendingResource, RequestResource, ResponseResource
+from invproxy.proxy.polling import (
+    AgentResource,
+    PendingResource,
+    RequestResource,
+    ResponseResource,
+    TunnelResource,
+)
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
 from invproxy.routing import OpenRouter
 from invproxy.timers import Wheel
-from invproxy.wire.poll import PENDING, REQUEST, RESPONSE
+from invproxy.wire.poll import PENDING, REQUEST, RESPONSE, TUNNEL
 
-AGENT_PATHS = frozenset((PENDING, REQUEST, RESPONSE))
+_AGENT_CALLS: dict[bytes, type[AgentResource]] = {
+    PENDING: PendingResource,
+    REQUEST: RequestResource,
+    RESPONSE: ResponseResource,
+    TUNNEL: TunnelResource,
+}
 """The paths of agents' calls, below where the proxy is mounted."""
+
+_RESERVED = b"/.invproxy/"
 
 
 class _Nothing(StreamResource):
     """
-    What there is for anybody but agents where only agents are served, and for agents where none are.
+    What there is at the proxy's own paths, for anybody but agents where only agents are served, and for agents where
+    none are.
     """
 
-    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
-        raise Fault(
-            NO_BACKEND, "this address is for agents only" if head.path() not in AGENT_PATHS else ""
-        )
+    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        answer.identify(secrets.token_hex(16))
+        raise Fault(NO_BACKEND)
+
+
+class _Below(StreamResource):
+    """
+    A proxy mounted below a prefix, for one request.
+    """
+
+    def __init__(self, proxy: ProxyResource, depth: int) -> None:
+        """
+        @param proxy: the proxy.
+        @param depth: how many segments the prefix has.
+        """
+        super().__init__()
+        self._proxy = proxy
+        self._depth = depth
+
+    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        # Not by the segments of twisted.web, which are decoded: no path is read in two ways.
+        segments = head.path().split(b"/")[1:]
+        path = b"/" + b"/".join(segments[self._depth :])
+        return self._proxy.find(path).open(head, answer)
 
 
 @implementer(IOrigin)
@@ -65,7 +102,6 @@ class ProxyResource(StreamResource):
         """
         super().__init__()
         settings = settings or ProxySettings()
-        self._maxBody = settings.maxBody
         self._wheel = Wheel(clock)
         self.mailboxes = mailboxes or Mailboxes(
             clock,
@@ -73,24 +109,31 @@ class ProxyResource(StreamResource):
             maxBackends=settings.maxBackends,
             offlineAfter=settings.backendTimeout,
         )
-        nothing = _Nothing()
-        self._public: StreamResource = nothing
+        self._nothing = _Nothing()
+        self._public: StreamResource = self._nothing
         if servesClients:
             self._public = PublicResource(
                 self.mailboxes, OpenRouter(self.mailboxes), settings, clock, self._wheel
             )
-        self._agent: dict[bytes, StreamResource] = dict.fromkeys(AGENT_PATHS, nothing)
-        if servesAgents:
-            for path, kind in (
-                (PENDING, PendingResource),
-                (REQUEST, RequestResource),
-                (RESPONSE, ResponseResource),
-            ):
-                self._agent[path] = kind(self.mailboxes, settings, clock, self._wheel)
+        self._agent: dict[bytes, StreamResource] = {
+            path: kind(self.mailboxes, settings, clock, self._wheel)
+            if servesAgents
+            else self._nothing
+            for path, kind in _AGENT_CALLS.items()
+        }
 
-    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
-        path = head.target.partition(b"?")[0]
-        return self._agent.get(path, self._public).open(head, answer)
+    def find(self, path: bytes) -> StreamResource:
+        """
+        Find what answers requests for a path.
+
+        @param path: the path below where the proxy is mounted, as it came.
+        """
+        if path.startswith(_RESERVED):
+            return self._nothing
+        return self._agent.get(path, self._public)
+
+    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        return self.find(head.path()).open(head, answer)
 
     def isAgentCall(self, head: RequestHead) -> bool:
         """
@@ -102,11 +145,10 @@ class ProxyResource(StreamResource):
         """
         Find the leaf for a request of a tree in which this is mounted.
         """
-        rest = request.postpath or []
-        found = self._agent.get(b"/" + b"/".join([path, *rest]), self._public)
-        request.prepath = [*(request.prepath or []), *rest]
+        depth = len(request.prepath or [path]) - 1
+        request.prepath = [*(request.prepath or []), *(request.postpath or [])]
         request.postpath = []
-        return found
+        return _Below(self, depth)
 
     def render(self, request: Request) -> int:
         """
@@ -114,10 +156,21 @@ class ProxyResource(StreamResource):
         """
         return self._public.render(request)
 
-    def drain(self) -> None:
+    def drain(self) -> Deferred[None]:
         """
-        Refuse new requests, and send the agents that wait away; exchanges in flight go on.
+        Refuse new requests; exchanges in flight go on, and so do the calls of agents.
+
+        @return: fires when no exchange is in flight any more.
         """
         if isinstance(self._public, PublicResource):
             self._public.draining = True
+        return self.mailboxes.whenEmpty()
+
+    def close(self) -> None:
+        """
+        Break off what is still in flight, and send the agents that wait away.
+        """
+        for exchange in list(self.mailboxes.exchanges.values()):
+            exchange.fail(Fault(DRAINING))
         self.mailboxes.release()
+        self._wheel.stop()

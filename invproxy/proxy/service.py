@@ -75,18 +75,19 @@ class ProxyService(Service):
             "admin": [adminListen] if adminListen else [],
         }
         self.resource = ProxyResource(reactor, settings, servesAgents=not agentListen)
-        agents = ProxyResource(
+        self._agents = ProxyResource(
             reactor, settings, mailboxes=self.resource.mailboxes, servesClients=False
         )
         admin = AdminResource(self.resource.mailboxes, reactor, lambda: self._ready)
         adminOrigin = ResourceOrigin(admin, clock=reactor, maxBody=1 << 20)
         self._sites = {
             "public": self._site(self.resource),
-            "agents": self._site(agents),
+            "agents": self._site(self._agents),
             "admin": StreamingSite(adminOrigin, reactor, limits=settings.limits),
         }
         self._ports: list[IListeningPort] = []
         self._ready = False
+        self._starting: Deferred[None] | None = None
         self._whenReady: list[Deferred[Addresses]] = []
         self._outcome: Addresses | Failure | None = None
 
@@ -105,9 +106,18 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
-        Deferred.fromCoroutine(self._start()).addBoth(self._settle)
+        self._starting = Deferred.fromCoroutine(self._start()).addBoth(self._settle)
 
     async def _start(self) -> Addresses:
+        try:
+            addresses = await self._listenEverywhere()
+        except BaseException:
+            await self._stopListening()
+            raise
+        self._ready = True
+        return addresses
+
+    async def _listenEverywhere(self) -> Addresses:
         urls: dict[str, list[str]] = {}
         for kind, descriptions in self._listen.items():
             urls[kind] = []
@@ -121,7 +131,6 @@ class ProxyService(Service):
                 port = await endpoint.listen(self._sites[kind])
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
-        self._ready = True
         return Addresses(
             urls["public"], urls["agents"], urls["admin"][0] if urls["admin"] else None
         )
@@ -149,7 +158,8 @@ class ProxyService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, refuse new requests, and let those in flight come to their end.
+        Refuse new requests, let those in flight come to their end, and then stop listening: until then agents may have
+        to connect, to fetch a request that waits or to bring a response.
 
         @return: fires when all is closed, at most C{settings.drainTimeout} seconds later.
         """
@@ -158,18 +168,28 @@ class ProxyService(Service):
 
     async def _stop(self) -> None:
         self._ready = False
-        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
-        self.resource.drain()
-        drained = DeferredList([site.drain() for site in self._sites.values()])
+        if self._starting is not None:
+            self._starting.cancel()
         late = self._reactor.callLater(self._settings.drainTimeout, self._abort)
-        await drained
+        await self.resource.drain()
+        await self._stopListening()
+        for resource in (self.resource, self._agents):
+            resource.close()
+        await DeferredList([site.drain() for site in self._sites.values()])
         if late.active():
             late.cancel()
+        for site in self._sites.values():
+            site.abort()  # nothing is left, but for its clocks
+
+    async def _stopListening(self) -> None:
+        ports, self._ports = self._ports, []
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
 
     def _abort(self) -> None:
         inFlight = len(self.resource.mailboxes.exchanges)
         if inFlight:
             _log.warn("{count} exchanges cut at the end of the drain timeout", count=inFlight)
+        self.resource.close()
         for site in self._sites.values():
             site.abort()
 
@@ -197,7 +217,7 @@ class ProxyService(Service):
 
 def _peerText(stream: ServerStream) -> str:
     address = stream.peer.address
-    return address.host if isinstance(address, IPv4Address | IPv6Address) else "-"
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
 
 
 def _url(description: str, port: IListeningPort) -> str:

@@ -9,6 +9,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from invproxy.discard import DISCARD
+from invproxy.errors import Fault
 from invproxy.http1.heads import RequestHead, responseHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.resources import renderStream
@@ -23,11 +24,22 @@ class StreamResource(Resource):
     """
 
     isLeaf = True
-    _maxBody = 0
 
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
         """
         Answer one request; see L{IOrigin}.
+        """
+        try:
+            return self.serve(head, answer)
+        except Fault as fault:
+            answer.fail(fault)
+            return DISCARD
+
+    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
+        """
+        Answer one request.
+
+        @raise Fault: to have it answered with an error.
         """
         raise NotImplementedError
 
@@ -35,7 +47,7 @@ class StreamResource(Resource):
         """
         Answer a request of a stock site.
         """
-        return renderStream(self, request, maxBody=self._maxBody)
+        return renderStream(self, request)
 
 
 def answerAtOnce(

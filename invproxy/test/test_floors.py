@@ -19,7 +19,7 @@ FLOORS = (
     # 1: contracts.
     ("interfaces",),
     # 2: state, with the clock injected and no sockets.
-    ("timers", "discard", "exchange", "mailbox", "routing"),
+    ("timers", "discard", "clocks", "requestbody", "exchange", "mailbox", "routing"),
     # 3: input and output.
     ("transport", "server.*", "client", "resources.*", "websocket"),
     # 4: the two roles.

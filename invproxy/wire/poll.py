@@ -13,6 +13,7 @@ from invproxy.http1.fields import elements, values
 PENDING = b"/agent/pending"
 REQUEST = b"/agent/request"
 RESPONSE = b"/agent/response"
+TUNNEL = b"/agent/tunnel"
 
 BACKEND_ID = b"X-Inverting-Proxy-Backend-ID"
 REQUEST_ID = b"X-Inverting-Proxy-Request-ID"
@@ -59,9 +60,14 @@ def formatTime(seconds: float) -> bytes:
 
     @param seconds: since the epoch.
     """
-    nanoseconds = round(seconds * 1e9)
-    whole, rest = divmod(nanoseconds, 1_000_000_000)
-    return b"%b.%09dZ" % (datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode(), rest)
+    whole = int(seconds)
+    rest = round((seconds - whole) * 1e9)  # apart, as the sum would not be exact
+    if rest == 1_000_000_000:
+        whole, rest = whole + 1, 0
+    return b"%b.%09dZ" % (
+        datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode(),
+        rest,
+    )
 
 
 def formatIDs(ids: list[str]) -> bytes:
@@ -79,7 +85,10 @@ def parseIDs(body: bytes) -> list[str]:
     """
     if not body.strip():
         return []
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        raise ValueError("the answer to a poll is nested too deeply") from None
     if found is None:
         return []
     if not isinstance(found, list) or not all(isinstance(one, str) and _ID(one) for one in found):

@@ -1,0 +1,173 @@
+"""
+The body of an exchange's request, on its way from the client to a carrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from invproxy.clocks import DONE
+from invproxy.errors import BODY_TOO_LARGE, Fault
+from invproxy.interfaces import IUpload
+
+if TYPE_CHECKING:
+    from invproxy.exchange import Exchange
+
+_MOST_HELD = 65536
+"""Bytes of a body that are held until a carrier has come, and for as long as they may have to be sent again."""
+
+
+@implementer(IUpload)
+class RequestBody:
+    """
+    The exchange as the client's connection sees it.
+
+    @ivar ended: whether the whole request has come.
+    """
+
+    __slots__ = (
+        "_awaitsLeave",
+        "_checkTrailers",
+        "_exchange",
+        "_held",
+        "_heldSize",
+        "_maxSize",
+        "_paused",
+        "_size",
+        "_trailers",
+        "ended",
+    )
+
+    def __init__(
+        self, exchange: Exchange, maxSize: int, checkTrailers: Callable[[bytes], bytes] | None
+    ) -> None:
+        """
+        @param exchange: the exchange.
+        @param maxSize: how many bytes it may have; 0 is any number.
+        @param checkTrailers: makes the block of trailer fields that goes on of the one that came.
+        """
+        head = exchange.head
+        self.ended = False
+        self._awaitsLeave = head.expectsContinue
+        self._checkTrailers = checkTrailers
+        self._exchange = exchange
+        self._held: list[bytes] | None = []
+        self._heldSize = 0
+        self._maxSize = maxSize if head.upgrade is None else 0
+        self._paused = False
+        self._size = 0
+        self._trailers = b""
+
+    # What the client's connection calls.
+
+    def write(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange.state >= DONE:
+            return
+        exchange.stir()
+        self._awaitsLeave = False
+        if self._maxSize:
+            self._size += len(data)
+            if self._size > self._maxSize:
+                exchange.fail(Fault(BODY_TOO_LARGE, f"a body of more than {self._maxSize} bytes"))
+                return
+        carrier = exchange.carrier
+        if self._held is not None:
+            self._hold(data, carrier is not None)
+        if carrier is not None:
+            carrier.write(data)
+
+    def _hold(self, data: bytes, isCarried: bool) -> None:
+        assert self._held is not None
+        self._heldSize += len(data)
+        if isCarried and self._heldSize > _MOST_HELD:
+            self._held = None
+            return
+        self._held.append(data)
+        if not isCarried and self._heldSize >= _MOST_HELD:
+            self.pause()
+
+    def finish(self, trailers: bytes = b"") -> None:
+        exchange = self._exchange
+        if exchange.state >= DONE:
+            return
+        if self.ended:
+            exchange.closeClient()
+            return
+        self.ended = True
+        if trailers:
+            self._trailers = self._checkTrailers(trailers) if self._checkTrailers else trailers
+        if exchange.carrier is not None:
+            self._deliverEnd(exchange.carrier)
+
+    def abort(self, fault: Fault) -> None:
+        self._exchange.cancel(fault)
+
+    def pauseAnswer(self) -> None:
+        self._exchange.pauseAnswer()
+
+    def resumeAnswer(self) -> None:
+        self._exchange.resumeAnswer()
+
+    # What the exchange calls.
+
+    def deliver(self, carrier: IUpload) -> None:
+        """
+        Send what is held to a carrier that has come; what comes later follows by itself.
+        """
+        for piece in self._held or ():
+            carrier.write(piece)
+        if self.ended:
+            self._deliverEnd(carrier)
+        elif self._paused:
+            self.resume()
+
+    def _deliverEnd(self, carrier: IUpload) -> None:
+        carrier.finish(self._trailers)
+        if not self._exchange.head.isReplayable():
+            self._held = None  # it has been passed on to its end, and cannot be sent again
+
+    def drop(self) -> None:
+        """
+        Hold nothing: it will not be sent again.
+        """
+        self._held = None
+
+    def isHeld(self) -> bool:
+        """
+        Say whether all of it that has come is held, so that it can be sent from its start.
+        """
+        return self._held is not None
+
+    def pause(self) -> None:
+        """
+        Ask the client to hold it back.
+        """
+        self._paused = True
+        self._exchange.answer.pauseUpload()
+
+    def resume(self) -> None:
+        """
+        Ask the client for more.
+        """
+        self._paused = False
+        if not self.ended:
+            self._exchange.awaitClient()
+        self._exchange.answer.resumeUpload()
+
+    def grantLeave(self) -> None:
+        """
+        Take note that the client gets the 100 (Continue) for which it may have waited.
+        """
+        if self._awaitsLeave:
+            self._awaitsLeave = False
+            self._exchange.awaitClient()
+
+    def isAwaited(self) -> bool:
+        """
+        Say whether it is up to the client to send more.
+        """
+        return not (self.ended or self._paused or self._awaitsLeave)
