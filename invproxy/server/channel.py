@@ -56,7 +56,7 @@ class _EarlyRest(Discard):
     def write(self, data: bytes) -> None:
         self._discarded += len(data)
         if self._discarded > _MOST_DISCARDED:
-            self._channel.close()
+            self._channel.linger()
 
     def finish(self, trailers: bytes = b"") -> None:
         self._channel.proceed()
@@ -78,24 +78,27 @@ class Channel(Protocol):
     streams = True
     askedAt = 0.0
     _stream: ServerStream | None = None
-    _raw = False
     _isAgent = False
     _surplus = False
+    _busy = False  # in the midst of reading requests
+    _raw = False  # a 101 has gone out: both directions are bytes of another protocol
+    _lingering = False  # nothing more goes out, and what comes is thrown away
+    _ending = False  # what is written still goes out, and that is all
+    _lost = False
     _flooded = False
     _uploadPaused = False
     _readingPaused = False
+    _readingEnded = False
     _writingPaused = False
-    _busy = False
-    _served = False
-    _lingering = False
-    _lost = False
     _discarded = 0
     _since = 0.0
+    _patience = 0.0
 
     def __init__(self, site: StreamingSite) -> None:
         self.site = site
         self._reader = RequestReader(site.limits, self._opened)
         self._callbacks: list[Callable[[], None]] = []
+        self._overdue: Callable[[Channel], None] = Channel.close
 
     @property
     def address(self) -> IAddress:
@@ -110,39 +113,36 @@ class Channel(Protocol):
         self.secure = isSecure(self.transport)
         begin(self.transport, self)
         self._surplus = not self.site.admit(self)
-        self._since = self.site.clock.seconds()
-        self._watch(self.site.headTimeout)
+        self._await(self.site.headTimeout, Channel.close)
 
     def dataReceived(self, data: bytes) -> None:
         if self._raw:
-            if self._stream is not None:
-                self._stream.upload.write(data)
+            self._deliver(data)
         elif self._lingering:
             self._discarded += len(data)
             if self._discarded > _MOST_DISCARDED:
-                self.abort()
-        else:
-            fresh = self._stream is None and self._reader.atStart()
+                # Not read any more, but not closed yet either: that would be a reset, which may overtake the answer.
+                self._flooded = True
+                self._adjustReading()
+        elif not self._ending:
             self._work(data)
-            if fresh and self._stream is None and not self._reader.atStart():
-                self._since = self.site.clock.seconds()
-                self._watch(self.site.headTimeout)
 
     def readConnectionLost(self) -> None:
         stream = self._stream
-        if stream is None:
+        self._readingEnded = True
+        if stream is None or (stream.finished and not self._raw):
             self.close()
         elif self._raw:
-            upload, stream.upload = stream.upload, DISCARD
-            upload.finish()
+            self._deliver(b"")
+            stream.upload.finish()
             if stream.finished:
                 self.close()
         else:
             self.abort()
 
     def writeConnectionLost(self) -> None:
-        if not self._lingering and (self._stream is None or not self._stream.finished):
-            self.abort()
+        if self._lingering:
+            self._await(_LINGER, Channel.abort)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
@@ -156,7 +156,9 @@ class Channel(Protocol):
                 stream.finished = True
                 stream.error = stream.error or CLIENT_GONE
                 self.site.streamEnded(stream)
-            upload.abort(Fault(CLIENT_GONE))
+                upload.abort(Fault(CLIENT_GONE))
+            elif self._raw and not self._readingEnded:
+                upload.abort(Fault(CLIENT_GONE))
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -172,6 +174,8 @@ class Channel(Protocol):
         self._writingPaused = False
         if self._stream is not None:
             self._stream.upload.resumeAnswer()
+        elif self._reader.atEnd() and not self._busy:
+            self._work(b"")
 
     def stopProducing(self) -> None:
         pass  # connectionLost says so, too
@@ -180,24 +184,46 @@ class Channel(Protocol):
 
     def _work(self, data: bytes) -> None:
         """
-        Read on, and after each answered request the next one; in a loop, as thousands may be pipelined.
+        Read on, and after each answered request the next one; in a loop, as thousands may be pipelined. A client that
+        does not take its answers gets no more of them.
         """
+        reader = self._reader
         self._busy = True
         try:
-            self._reader.feed(data)
-            while self._stream is None and not self._gone() and self._reader.atEnd():
-                self._reader.next()
+            reader.feed(data)
+            while (
+                self._stream is None
+                and reader.atEnd()
+                and not self._writingPaused
+                and not self._isOver()
+            ):
+                reader.next()
         except Fault as fault:
             self._refuse(fault)
+        except Exception:
+            _log.failure("the origin failed on the body of a request")
+            self._refuse(Fault(INTERNAL))
         finally:
             self._busy = False
-        if not self._flooded and len(self._reader.rest) > _MOST_PIPELINED:
+        if self._stream is None and not self._isOver():
+            self._watchHead()
+        if len(reader.rest) > _MOST_PIPELINED:
             self._flooded = True
-            self._adjustReading()
+        self._adjustReading()
+
+    def _watchHead(self) -> None:
+        """
+        Start the clock of a head with its first byte.
+        """
+        slow = Channel._refuseSlow
+        if self._overdue is not slow and self._reader.inHead() and not self._reader.atStart():
+            self._await(self.site.headTimeout, slow)
 
     def _opened(self, head: RequestHead) -> IUpload:
         stream = ServerStream(self, head, self.site.clock.seconds())
         self._stream = stream
+        self._patience = 0.0  # an exchange has clocks of its own
+        self._overdue = Channel.close
         try:
             if self._surplus and not self.site.isAgentCall(head):
                 self.closing = True
@@ -209,7 +235,7 @@ class Channel(Protocol):
             _log.failure("opening {method} {target} failed", method=head.method, target=head.target)
             stream.fail(Fault(INTERNAL))
         else:
-            if not stream.finished:
+            if not stream.finished or self._raw:
                 stream.upload = upload
                 if self._writingPaused:
                     upload.pauseAnswer()
@@ -230,34 +256,35 @@ class Channel(Protocol):
         if stream is not self._stream:
             return
         if self._raw:
-            self._closeWriting(stream)
+            self._closeWriting()
         elif self._reader.atEnd():
             self.proceed()
         elif self.closing:
-            self._linger()
+            self.linger()
         else:
             stream.upload = DISCARD
             self._reader.redirect(_EarlyRest(self))
             self._uploadPaused = False
             self._adjustReading()
-            self._since = self.site.clock.seconds()
-            self._watch(_LINGER)
+            self._await(_LINGER, Channel.linger)
 
     def proceed(self) -> None:
         """
         Go on after a request that was answered and has come to its end.
         """
         self._stream = None
-        self._served = True
-        if self._gone():
+        if self._isOver():
             return
         if self.closing:
-            self.close()
+            # Of what is pipelined behind it, none is answered, but to close upon unread bytes would be a reset.
+            if self._reader.rest:
+                self.linger()
+            else:
+                self.close()
             return
         self._uploadPaused = self._flooded = False
         self._adjustReading()
-        self._since = self.site.clock.seconds()
-        self._watch(self.site.idleTimeout)
+        self._await(self.site.idleTimeout, Channel.close)
         if not self._busy:
             self._work(b"")
 
@@ -265,7 +292,7 @@ class Channel(Protocol):
         """
         The client broke the protocol: answer while there is a way to, then close.
         """
-        if self._lost:
+        if self._isOver():
             return
         self.closing = True
         stream = self._stream
@@ -274,7 +301,10 @@ class Channel(Protocol):
         upload, stream.upload = stream.upload, DISCARD
         stream.fail(fault)
         upload.abort(fault)
-        self._linger()
+        self.linger()
+
+    def _refuseSlow(self) -> None:
+        self._refuse(Fault(HEAD_TIMEOUT))
 
     # Reading.
 
@@ -282,7 +312,7 @@ class Channel(Protocol):
         """
         Hold back the body of a request.
         """
-        if stream is self._stream and not stream.finished:
+        if stream is self._stream and (self._raw or not stream.finished):
             self._uploadPaused = True
             self._adjustReading()
 
@@ -309,12 +339,21 @@ class Channel(Protocol):
         Leave HTTP: from here on both directions are bytes of another protocol.
         """
         self._raw = True
-        rest, self._reader.rest = self._reader.rest, b""
         self._flooded = False
         self._adjustReading()
-        if rest:
+        if self._reader.rest:
             # The answerer is in the middle of its own call; it gets the bytes that came early in the next turn.
-            self.site.clock.callLater(0, self.dataReceived, rest)
+            self.site.clock.callLater(0, self._deliver, b"")
+
+    def _deliver(self, data: bytes) -> None:
+        """
+        Pass on raw bytes, those first that came early.
+        """
+        if self._reader.rest:
+            data = self._reader.rest + data
+            self._reader.rest = b""
+        if data and self._stream is not None:
+            self._stream.upload.write(data)
 
     # Writing and closing.
 
@@ -347,7 +386,7 @@ class Channel(Protocol):
         return forget
 
     def countAsAgent(self) -> None:
-        if not self._isAgent:
+        if not self._isAgent and not self._lost:
             self._isAgent = True
             self._surplus = False
             self.site.clients -= 1
@@ -357,21 +396,26 @@ class Channel(Protocol):
         Close once the present answer is out, or now if nothing is asked.
         """
         self.closing = True
-        if self._stream is None and self._reader.atStart():
+        reader = self._reader
+        if self._stream is None and (reader.atStart() or (reader.atEnd() and not reader.rest)):
             self.close()
 
-    def _gone(self) -> bool:
-        return self._lost or self._lingering
+    def _isOver(self) -> bool:
+        return self._lingering or self._ending or self._lost
 
-    def _closeWriting(self, stream: ServerStream) -> None:
-        if stream.upload is DISCARD or not closeWriting(self.transport):
+    def _closeWriting(self) -> None:
+        # Without a producer first: with one that is paused, the transport would never come to it.
+        self.transport.unregisterProducer()
+        if self._readingEnded or not closeWriting(self.transport):
             self.close()
 
     def close(self) -> None:
         """
         Close once everything is written.
         """
-        if not self._lost:
+        if not self._ending and not self._lost:
+            self._ending = True
+            self._await(self.site.idleTimeout, Channel.abort)
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -380,47 +424,52 @@ class Channel(Protocol):
         Close now, whatever is still to be written.
         """
         if not self._lost:
+            self._ending = True
             self.transport.unregisterProducer()
             self.transport.abortConnection()
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
         """
         Close without losing the answer: end writing, and read for nothing for a while (RFC 9112, section 9.6).
         """
-        if self._gone():
+        if self._isOver():
             return
         self._lingering = True
         self._stream = None
         self._flooded = self._uploadPaused = False
         self._adjustReading()
         self.transport.unregisterProducer()
-        closeWriting(self.transport)
-        self._since = self.site.clock.seconds()
-        self._watch(_LINGER)
+        if closeWriting(self.transport):
+            self._await(self.site.idleTimeout, Channel.abort)  # until all is written
+        else:
+            self._await(_LINGER, Channel.close)
 
-    # Deadlines: the head of a request, the wait for the next one, and lingering. The exchange has clocks of its own.
+    # Deadlines.
 
-    def _watch(self, seconds: float) -> None:
+    def _await(self, seconds: float, overdue: Callable[[Channel], None]) -> None:
+        """
+        Wait for the next thing, and for nothing else any more.
+
+        @param seconds: how long; 0 is for ever.
+        @param overdue: what to do then.
+        """
+        self._since = now = self.site.clock.seconds()
+        self._patience = seconds
+        self._overdue = overdue
         if seconds:
-            self.site.wheel.watch(self, self._since + seconds)
+            self.site.wheel.watch(self, now + seconds)
 
     def checkDeadline(self, now: float) -> float:
-        if self._lost or self._raw:
+        """
+        Act if the wait has been too long.
+
+        @param now: the present time in seconds.
+        @return: when to ask again, or 0.
+        """
+        if not self._patience:
             return 0.0
-        act: Callable[[], None] = self.close
-        if self._lingering:
-            seconds, act = _LINGER, self.close if self.secure else self.abort
-        elif self._stream is not None:
-            if not self._stream.finished:
-                return 0.0
-            seconds = _LINGER
-        elif not self._reader.atStart():
-            seconds, act = self.site.headTimeout, lambda: self._refuse(Fault(HEAD_TIMEOUT))
-        else:
-            seconds = self.site.idleTimeout if self._served else self.site.headTimeout
-        if not seconds:
-            return 0.0
-        if now < self._since + seconds:
-            return self._since + seconds
-        act()
+        if now < self._since + self._patience:
+            return self._since + self._patience
+        self._patience = 0.0
+        self._overdue(self)
         return 0.0

@@ -78,7 +78,7 @@ class StreamingSite(Factory):
         self.clients = 0
         self._maxConnections = maxConnections
         self._channels: set[Channel] = set()
-        self._drained: Deferred[None] | None = None
+        self._drained: list[Deferred[None]] = []
         self._draining = False
         self._dateAt = -1
         self._date = b""
@@ -110,9 +110,12 @@ class StreamingSite(Factory):
         Take note that a connection is gone.
         """
         self._channels.discard(channel)
-        if self._drained is not None and not self._channels:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        self.wheel.forget(channel)
+        if self._drained and not self._channels:
+            self.wheel.stop()
+            drained, self._drained = self._drained, []
+            for each in drained:
+                each.callback(None)
 
     def date(self) -> bytes:
         """
@@ -136,8 +139,9 @@ class StreamingSite(Factory):
         if not self._channels:
             self.wheel.stop()
             return succeed(None)
-        self._drained = Deferred()
-        return self._drained
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
 
     def abort(self) -> None:
         """

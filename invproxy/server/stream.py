@@ -67,7 +67,7 @@ class ServerStream:
         self.requestID = ""
         self.endUser = ""
         self._told100 = False
-        self._bodyless = False
+        self._bodyless = True
         self._chunked = False
         self._left = -1
 
@@ -92,15 +92,21 @@ class ServerStream:
     def respond(self, head: ResponseHead) -> None:
         if self.finished or self.status:
             return
-        self.status = head.status
         channel = self._channel
         if head.status == 101:
+            if self.head.upgrade is None:
+                self.fail(Fault(INTERNAL, "a 101 to a request that did not ask for it"))
+                return
+            self.status = 101
+            self._bodyless = False
             channel.send(head.encode())
             channel.becomeRaw()
             return
+        self.status = head.status
+        self._bodyless = head.status in (204, 304) or self.head.method == b"HEAD"
         hop = b""
-        if head.status in (204, 304) or self.head.method == b"HEAD":
-            self._bodyless = True
+        if self._bodyless:
+            pass
         elif head.framing >= 0:
             self._left = head.framing
         elif self.head.minor == 1:
@@ -137,6 +143,9 @@ class ServerStream:
     def finish(self, trailers: bytes = b"") -> None:
         if self.finished:
             return
+        if not self.status:
+            self.fail(Fault(INTERNAL, "the end of an answer without a head"))
+            return
         if self._left > 0:
             self.fail(Fault(INTERNAL, "an answer shorter than its Content-Length"))
             return
@@ -147,10 +156,14 @@ class ServerStream:
 
     def fail(self, fault: Fault) -> None:
         if self.finished:
+            if self.status == 101:  # the other direction may still have been open
+                self.upload = DISCARD
+                self._channel.abort()
             return
         self.error = fault.code
         if self.status:
             self.finished = True
+            self.upload = DISCARD
             self._channel.cut(self)
             return
         accept = value(self.head.fields, b"accept")
