@@ -88,11 +88,9 @@ class Wheel:
                     del self._slots[number]
 
     def _schedule(self) -> None:
-        # Slots end at multiples of the resolution, and so does the wait, but for rests too small to move a clock.
+        # Slots end at multiples of the resolution, and so does the wait; but it must be enough to move a clock.
         wait = self._resolution - self._clock.seconds() % self._resolution
-        if wait < self._resolution / 100:
-            wait += self._resolution
-        self._call = self._clock.callLater(wait, self._turn)
+        self._call = self._clock.callLater(max(wait, self._resolution / 100), self._turn)
 
     def _turn(self) -> None:
         self._call = None
