@@ -1,43 +1,25 @@
 """
-The way from an agent to its proxy: endpoint, TLS, credentials, and the two HTTP clients that use them.
+The way from an agent to its proxy: base URL, credentials, and the two HTTP clients that use them.
 """
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
-
-from attrs import frozen
-from OpenSSL import SSL, crypto
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
-from twisted.internet.ssl import (
-    Certificate,
-    KeyPair,
-    PrivateCertificate,
-    optionsForClientTLS,
-    platformTrust,
-    trustRootFromCertificates,
-)
-from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.web.client import URI, Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from invproxy import __version__
-from invproxy.agent.connect import ConnectEndpoint
+from invproxy.agent.endpoint import LinkEndpoint, endpointFor, splitURL
 from invproxy.agent.settings import AgentSettings
 from invproxy.client import StreamingClient
-from invproxy.errors import ConfigError
+from invproxy.errors import ConfigError, Fault
 from invproxy.http1.fields import join
 from invproxy.http1.framing import CHUNKED
-from invproxy.http1.heads import RequestHead
+from invproxy.http1.heads import RequestHead, requestLineFault
+from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.wire.poll import BACKEND_ID, FEATURES, INTERIM, REQUEST_ID, UPGRADE, isBackendID
 
 _KEEP = 15.0
@@ -50,8 +32,10 @@ class ProxyLink:
     What an agent uses to call its proxy.
 
     @ivar url: the proxy's base URL, without a slash at its end.
-    @ivar streaming: the client for calls that carry bodies.
-    @ivar control: the client for the others.
+    @ivar streaming: the client for the calls that every exchange makes: polls, and those that carry bodies.
+    @ivar control: the client for the others. It costs many times as much, keeps no connection, and says most clearly
+        why a connection did not come about.
+    @ivar headers: the fields of a call by C{control}.
     """
 
     def __init__(
@@ -70,19 +54,18 @@ class ProxyLink:
         @param endpoint: where to connect instead of what C{url} says.
         @raise ConfigError: if one of these cannot be used.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"proxy {url!r} is not an http:// or https:// URL")
+        parts = splitURL(url, "the proxy's URL")
+        if "@" in parts.netloc:
+            raise ConfigError(
+                "the proxy's URL must not hold a user or password: use a token instead"
+            )
         if not isBackendID(backend.encode("utf-8")):
             raise ConfigError(
                 f"backend {backend!r} is not 1 to 256 letters, digits or any of -._~:@/"
             )
         self.url = url.rstrip("/")
-        self._reactor = reactor
-        self._authority = parts.netloc.rpartition("@")[2].encode(
-            "idna" if not parts.netloc.isascii() else "ascii"
-        )
-        self._base = parts.path.rstrip("/").encode("ascii")
+        self._host = _hostOf(parts.netloc)
+        self._base = _baseOf(parts.path)
         fields = [
             (BACKEND_ID, backend.encode("ascii")),
             (FEATURES, INTERIM + b", " + UPGRADE),
@@ -91,21 +74,23 @@ class ProxyLink:
         if settings.token:
             fields.append((b"Authorization", b"Bearer " + settings.token.encode("utf-8")))
         try:
-            self._block = join([(b"Host", self._authority), *fields])
-        except ValueError as error:
-            raise ConfigError("the token has a character that HTTP does not allow") from error
-        self._endpoint = endpoint or _endpointFor(
-            reactor, parts.scheme, parts.hostname, parts.port, settings
-        )
+            self._block = join([(b"Host", self._host), *fields])
+        except ValueError:
+            # Not as its cause: the token would be in the traceback.
+            raise ConfigError("the token has a character that HTTP does not allow") from None
+        self._endpoint = LinkEndpoint(endpoint or endpointFor(reactor, parts, settings))
         self.streaming = StreamingClient(reactor, self._endpoint, keepTime=_KEEP)
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = settings.polls + 1
-        self._pool.cachedConnectionTimeout = int(_KEEP)
-        self.control = HTTPClient(Agent.usingEndpointFactory(reactor, self, pool=self._pool))
+        self.control = HTTPClient(Agent.usingEndpointFactory(reactor, self))
         self.headers = Headers({name: [value] for name, value in fields})
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return _QuietEndpoint(self._endpoint)
+        return self._endpoint
+
+    def pollCall(self) -> RequestHead:
+        """
+        Make the head of an C{agent/pending} call.
+        """
+        return RequestHead(b"GET", self._base + b"/agent/pending", self._block)
 
     def fetchCall(self, identifier: str) -> RequestHead:
         """
@@ -130,90 +115,19 @@ class ProxyLink:
         Close all connections.
         """
         self.streaming.close()
-        self._pool.closeCachedConnections()
 
 
-@implementer(IStreamClientEndpoint)
-@frozen
-class _QuietEndpoint:
-    """
-    An endpoint that keeps factories from logging each connection, which twisted.web's do.
-    """
-
-    endpoint: IStreamClientEndpoint
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        factory.noisy = False  # type: ignore[attr-defined]
-        return self.endpoint.connect(factory)
-
-
-def _endpointFor(
-    reactor: IReactorTime, scheme: str, host: str, port: int | None, settings: AgentSettings
-) -> IStreamClientEndpoint:
-    port = port or (443 if scheme == "https" else 80)
-    endpoint: IStreamClientEndpoint
-    if settings.httpProxy:
-        endpoint = _throughForwardProxy(reactor, settings.httpProxy, host, port, settings)
-    else:
-        endpoint = HostnameEndpoint(reactor, host, port, timeout=settings.connectTimeout)
-    if scheme == "https":
-        endpoint = _secure(endpoint, host, settings)
-    return endpoint
-
-
-def _throughForwardProxy(
-    reactor: IReactorTime, url: str, host: str, port: int, settings: AgentSettings
-) -> IStreamClientEndpoint:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError("the http proxy is not an http:// or https:// URL")
-    theirs = parts.port or (443 if parts.scheme == "https" else 80)
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(
-        reactor, parts.hostname, theirs, timeout=settings.connectTimeout
-    )
-    if parts.scheme == "https":
-        endpoint = wrapClientTLS(optionsForClientTLS(parts.hostname), endpoint)
-    credentials = None
-    if parts.username is not None:
-        credentials = (unquote(parts.username), unquote(parts.password or ""))
-    return ConnectEndpoint(endpoint, host, port, credentials=credentials)
-
-
-def _secure(
-    endpoint: IStreamClientEndpoint, host: str, settings: AgentSettings
-) -> IStreamClientEndpoint:
+def _hostOf(netloc: str) -> bytes:
     try:
-        trustRoot = platformTrust()
-        if settings.proxyCA is not None:
-            trustRoot = trustRootFromCertificates(_certificates(settings.proxyCA))
-        certificate = None
-        if settings.clientCertificate is not None:
-            key = (
-                settings.clientKey if settings.clientKey is not None else settings.clientCertificate
-            )
-            certificate = _privateCertificate(settings.clientCertificate, key)
-        options = optionsForClientTLS(host, trustRoot=trustRoot, clientCertificate=certificate)
-    except (SSL.Error, crypto.Error, ValueError) as error:
-        why = "a certificate or key for the link to the proxy is not valid PEM"
-        raise ConfigError(why) from error
-    return wrapClientTLS(options, endpoint)
+        host = netloc.encode("ascii" if netloc.isascii() else "idna")
+        RequestHead(b"GET", b"/").withHost(host)
+    except (UnicodeError, Fault):
+        raise ConfigError("the proxy's URL has no proper host") from None
+    return host
 
 
-_END = b"-----END CERTIFICATE-----"
-
-
-def _certificates(pem: bytes) -> list[Certificate]:
-    blocks = pem.split(_END)[:-1]
-    if not blocks:
-        raise ValueError("no certificate")
-    return [
-        Certificate.loadPEM(block[block.index(b"-----BEGIN CERT") :] + _END) for block in blocks
-    ]
-
-
-def _privateCertificate(certificate: bytes, key: bytes) -> PrivateCertificate:
-    pair = KeyPair.load(key, crypto.FILETYPE_PEM)
-    made: PrivateCertificate = PrivateCertificate.fromCertificateAndKeyPair(
-        _certificates(certificate)[0], pair
-    )
-    return made
+def _baseOf(path: str) -> bytes:
+    base = path.rstrip("/").encode("utf-8")
+    if requestLineFault(b"GET %b/ HTTP/1.1" % base, DEFAULT_LIMITS) is not None:
+        raise ConfigError("the path of the proxy's URL must be percent-encoded")
+    return base

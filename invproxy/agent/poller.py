@@ -5,43 +5,92 @@ The poll carrier: ask the proxy for waiting exchanges, with several polls parked
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from invproxy.agent.backoff import Backoff
+from invproxy.agent.backoff import Backoff, retryAfter
+from invproxy.agent.calls import ask
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.replay import Replay
 from invproxy.agent.settings import AgentSettings
-from invproxy.errors import DRAINING, Fault
+from invproxy.agent.workload import Workload
+from invproxy.errors import Fault
+from invproxy.http1.fields import join
 from invproxy.interfaces import IOrigin
-from invproxy.timers import Wheel
 from invproxy.wire.poll import MAX_PENDING_BYTES, REQUEST_ID, parseIDs
 
 _log = Logger(namespace="invproxy.agent")
 
-_REMEMBERED = 1000
-"""How many IDs are remembered, so that none is worked on twice: the original's proxy repeats them."""
+_PROBE_TIME = 10.0
+"""Seconds, beyond those for a connection, within which a proxy must have answered the probe."""
+
+_AT_ONCE = 1.0
+"""
+A poll that is not answered in so many seconds is parked: the proxy is reached. After one that was not and brought
+nothing new, the next one waits a little.
+"""
+
+_SHORTEST_REST, _LONGEST_REST = 0.02, 0.25
+"""Bounds on that wait in seconds: from the first time on, and after many such polls."""
 
 
 class ProxyRefusal(Exception):
     """
     The proxy answered a call with an error; the text says which, and what to do about it.
 
+    @ivar isPassing: whether it may be over in a moment; if not, somebody has to do something.
     @ivar retryAfter: seconds that it asks to wait, or 0.
     """
 
-    def __init__(self, text: str, retryAfter: float = 0.0) -> None:
+    def __init__(self, text: str, *, isPassing: bool = False, retryAfter: float = 0.0) -> None:
         super().__init__(text)
+        self.isPassing = isPassing
         self.retryAfter = retryAfter
+
+
+class Reachability:
+    """
+    Says in the log when the proxy is not reached, why, and when it is again: one line for each change.
+    """
+
+    def __init__(self, url: str) -> None:
+        """
+        @param url: what to call the proxy.
+        """
+        self._url = url
+        self._troubles: dict[object, str] = {}
+
+    def fail(self, caller: object, error: Exception) -> None:
+        """
+        Take note of a call that went wrong.
+
+        @param caller: who made it; each is out of trouble only by a call of its own that goes well.
+        """
+        isRefusal = isinstance(error, ProxyRefusal) and not error.isPassing
+        # Errors that pass are one kind, as they come in turns while a proxy is down.
+        kind = str(error) if isRefusal else ""
+        if kind not in self._troubles.values():
+            _log.warn(
+                "proxy {url} not reached, retrying: {why}", url=self._url, why=_reasonOf(error)
+            )
+        self._troubles[caller] = kind
+
+    def succeed(self, caller: object) -> None:
+        """
+        Take note of a call that went well.
+        """
+        if self._troubles.pop(caller, None) is not None and not self._troubles:
+            _log.info("proxy {url} reached again", url=self._url)
 
 
 class PollCarrier:
@@ -66,19 +115,18 @@ class PollCarrier:
         @param settings: how many polls, and times.
         @param random: gives numbers from 0 to 1, for backoff.
         """
+
+        def make(identifier: str, ended: Callable[[Replay], None]) -> Replay:
+            return Replay(identifier, link, origin, settings, reactor, ended)
+
         self._reactor = reactor
         self._link = link
-        self._origin = origin
         self._settings = settings
-        self._backoff = Backoff(random)
-        self._wheel = Wheel(reactor)
-        self._replays: set[Replay] = set()
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._random = random
+        self._reachability = Reachability(link.url)
+        self._workload = Workload(reactor, settings.maxExchanges, make)
         self._running = False
-        self._reached: bool | None = None
         self._loops: list[Deferred[None]] = []
-        self._room: list[Deferred[None]] = []
-        self._drained: Deferred[None] | None = None
 
     async def run(self, ready: Callable[[], None]) -> None:
         """
@@ -87,175 +135,158 @@ class PollCarrier:
         @param ready: called once, when the proxy has answered.
         """
         self._running = True
-        while not await self._try(self._probe):
+        backoff = Backoff(self._random)
+        while await self._try(self._probe, backoff) is None:
             if not self._running:
                 return
+        self._reachability.succeed(backoff)
         ready()
-        self._loops = [Deferred.fromCoroutine(self._loop()) for _ in range(self._settings.polls)]
-        await DeferredList(self._loops)
+        if self._running:
+            self._loops = [
+                Deferred.fromCoroutine(self._loop()) for _ in range(self._settings.polls)
+            ]
+            await DeferredList(self._loops, consumeErrors=True)
 
     async def _loop(self) -> None:
-        while self._running:
-            if len(self._replays) >= self._settings.maxExchanges:
-                room: Deferred[None] = Deferred()
-                self._room.append(room)
-                await room
-            else:
-                await self._try(self._poll)
-
-    async def _try(self, call: Callable[[], object]) -> bool:
         """
-        Make a call of the proxy; if that fails, wait a while, and say so once.
+        Poll for ever.
+        """
+        backoff = Backoff(self._random)
+        rest = Backoff(self._random, _SHORTEST_REST, _LONGEST_REST)
+        isWell = True
+        while self._running:
+            with suppress(CancelledError):
+                await self._workload.whenRoom()
+                # A parked poll is silent for long, also where nobody is there any more: so try first.
+                if not isWell and await self._try(self._probe, backoff) is None:
+                    continue
+                began = self._reactor.seconds()
+                anyNew = await self._try(lambda: self._poll(backoff), backoff)
+                isWell = anyNew is not None
+                if anyNew:
+                    rest.succeed()
+                elif isWell and self._reactor.seconds() - began < _AT_ONCE:
+                    await deferLater(self._reactor, rest.fail())
 
-        @return: whether it went well.
+    async def _try(self, call: Callable[[], Awaitable[bool]], backoff: Backoff) -> bool | None:
+        """
+        Make a call of the proxy; if that fails, say so unless it was said, and wait a while.
+
+        @param backoff: that of the caller.
+        @return: its result, or L{None} if it failed.
         """
         try:
-            await call()  # type: ignore[misc]
+            return await call()
         except CancelledError:
-            return False
+            return None
         except Exception as error:
-            if not self._running:
-                return False
-            if self._reached is not False:
-                self._reached = False
-                _log.warn(
-                    "proxy {url} not reached, retrying: {why}",
-                    url=self._link.url,
-                    why=_reasonOf(error),
-                )
-            wait = self._backoff.fail(error.retryAfter if isinstance(error, ProxyRefusal) else 0.0)
-            with suppress(CancelledError):
-                await deferLater(self._reactor, wait)
-            return False
-        if self._reached is False:
-            _log.info("proxy {url} reached again", url=self._link.url)
-        self._reached = True
-        self._backoff.succeed()
-        return True
+            if self._running:
+                self._reachability.fail(backoff, error)
+                asked = error.retryAfter if isinstance(error, ProxyRefusal) else 0.0
+                with suppress(CancelledError):
+                    await deferLater(self._reactor, backoff.fail(asked))
+            return None
 
-    async def _probe(self) -> None:
+    async def _probe(self) -> bool:
         """
         Ask for a request that does not exist: a proxy that says so works, and takes us for an agent.
         """
         headers = self._link.headers.copy()
         headers.addRawHeader(REQUEST_ID, secrets.token_hex(16).encode("ascii"))
-        response, _ = await self._call("agent/request", headers, self._settings.connectTimeout + 10)
+        asked = self._link.control.get(
+            f"{self._link.url}/agent/request",
+            headers=headers,
+            unbuffered=True,
+            allow_redirects=False,
+        )
+        asked.addTimeout(self._settings.connectTimeout + _PROBE_TIME, self._reactor)
+        response: IResponse = await asked
+        response.deliverBody(_Dismissal())
         if response.code != 404:
-            raise _refusalOf(response)
-
-    async def _poll(self) -> None:
-        response, body = await self._call(
-            "agent/pending", self._link.headers, self._settings.pollTimeout
-        )
-        if response.code != 200:
-            raise _refusalOf(response)
-        for identifier in parseIDs(body):
-            if identifier not in self._recent:
-                self._recent[identifier] = None
-                if len(self._recent) > _REMEMBERED:
-                    self._recent.popitem(last=False)
-                self._replay(identifier)
-
-    async def _call(self, path: str, headers: Headers, timeout: float) -> tuple[IResponse, bytes]:
-        """
-        Make a control call.
-
-        @return: the answer, and the first mebibyte of its body.
-        """
-        body = bytearray()
-
-        def collect(data: bytes) -> None:
-            body.extend(data[: MAX_PENDING_BYTES + 1 - len(body)])
-
-        async def call() -> IResponse:
-            response = await self._link.control.get(
-                f"{self._link.url}/{path}", headers=headers, unbuffered=True, allow_redirects=False
+            fields = (
+                (name, value)
+                for name, values in response.headers.getAllRawHeaders()
+                for value in values
             )
-            await response.collect(collect)
-            return response
+            raise self._refusalOf(response.code, join(fields))
+        return True
 
-        response = await Deferred.fromCoroutine(call()).addTimeout(timeout, self._reactor)
-        if len(body) > MAX_PENDING_BYTES:
+    async def _poll(self, backoff: Backoff) -> bool:
+        """
+        Ask what waits, and begin with it.
+
+        @param backoff: that of the caller.
+        @return: whether there was anything new.
+        """
+        parked = self._reactor.callLater(_AT_ONCE, self._reachability.succeed, backoff)
+        try:
+            asked = ask(self._link.streaming, self._link.pollCall(), MAX_PENDING_BYTES)
+            reply = await asked.addTimeout(self._settings.pollTimeout, self._reactor)
+        finally:
+            if parked.active():
+                parked.cancel()
+        if reply.head.status != 200:
+            raise self._refusalOf(reply.head.status, reply.head.fields)
+        try:
+            identifiers = parseIDs(reply.body)
+        except (ValueError, RecursionError):
             raise ProxyRefusal(
-                f"the proxy's answer to {path} has more than {MAX_PENDING_BYTES} bytes"
-            )
-        return response, bytes(body)
+                "its answer to a poll is not a JSON array of request IDs: is this the base URL of an inverting proxy?"
+            ) from None
+        self._reachability.succeed(backoff)
+        backoff.succeed()
+        return self._workload.take(identifiers)
 
-    def _replay(self, identifier: str) -> None:
-        replay = Replay(
-            identifier, self._link, self._origin, self._settings, self._wheel, self._ended
+    def _refusalOf(self, status: int, block: bytes) -> ProxyRefusal:
+        hint = ""
+        if status in (401, 403):
+            hint = ": the proxy does not accept this agent's credentials for this backend"
+        elif status < 400 or status in (404, 405, 501):
+            hint = ": is this the base URL of an inverting proxy?"
+        return ProxyRefusal(
+            f"it answered {status}{hint}",
+            isPassing=status == 429 or (status >= 500 and status != 501),
+            retryAfter=retryAfter(block, self._reactor.seconds()),
         )
-        self._replays.add(replay)
-        replay.begin()
 
-    def _ended(self, replay: Replay) -> None:
-        self._replays.discard(replay)
-        if self._room and len(self._replays) < self._settings.maxExchanges:
-            self._room.pop(0).callback(None)
-        if self._drained is not None and not self._replays:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
-
-    def stop(self) -> Deferred[None]:
+    async def stop(self) -> None:
         """
         Ask for nothing more, and finish what is in flight, within the drain timeout.
-
-        @return: fires when that is done.
         """
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
         self._running = False
         for loop in self._loops:
             loop.cancel()
-        if self._replays:
-            self._drained = Deferred()
-            late = self._reactor.callLater(self._settings.drainTimeout, self._abort)
-            await self._drained
-            if late.active():
-                late.cancel()
-        self._wheel.stop()
-
-    def _abort(self) -> None:
-        _log.warn("{count} exchanges cut at the end of the drain timeout", count=len(self._replays))
-        for replay in list(self._replays):
-            replay.giveUp(Fault(DRAINING))
+        await self._workload.drain(self._settings.drainTimeout)
 
     def countExchanges(self) -> int:
         """
         Count the exchanges in flight.
         """
-        return len(self._replays)
+        return len(self._workload)
 
 
-def _refusalOf(response: IResponse) -> ProxyRefusal:
-    code = response.code
-    hint = ""
-    if code in (401, 403):
-        hint = ": the proxy does not accept this agent's credentials for this backend"
-    elif code in (404, 405, 501) or 300 <= code < 400 or code == 200:
-        hint = ": is this the base URL of an inverting proxy?"
-    return ProxyRefusal(f"the proxy answered {code}{hint}", _retryAfter(response))
-
-
-def _retryAfter(response: IResponse) -> float:
+class _Dismissal(Protocol):
     """
-    Read Retry-After (RFC 9110, section 10.2.3): seconds, or a date, which is measured against the answer's own Date.
+    Takes a body that nobody wants, by closing its connection.
     """
-    text = (response.headers.getRawHeaders("retry-after") or [""])[0].strip()
-    if text.isdecimal():
-        return float(text)
-    date = (response.headers.getRawHeaders("date") or [""])[0]
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(date)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
 
 
 def _reasonOf(error: Exception) -> str:
-    reasons = getattr(
-        error, "reasons", None
-    )  # twisted.web wraps what happened in a list of failures
+    reasons = getattr(error, "reasons", None)
     if reasons:
-        return _reasonOf(reasons[0].value)
-    return f"{type(error).__name__}: {error}" if not isinstance(error, ProxyRefusal) else str(error)
+        return _reasonOf(reasons[0].value)  # twisted.web wraps what happened in a list of failures
+    if isinstance(error, ProxyRefusal):
+        return str(error)
+    if isinstance(error, Fault):
+        return error.detail or str(error)
+    if isinstance(error, DeferredTimeout):
+        return "no answer in time"
+    if isinstance(error, VerificationError):
+        return "its certificate is for another host name"
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return "TLS: " + ", ".join(text for *_, text in error.args[0])
+    return f"{type(error).__name__}: {error}"

@@ -10,69 +10,56 @@ by which the proxy knows that we are at work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from http import HTTPStatus
 
-from attrs import frozen
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from invproxy.agent.calls import FetchCall, PostCall
 from invproxy.agent.link import ProxyLink
+from invproxy.agent.peer import OriginalPeer
 from invproxy.agent.settings import AgentSettings
 from invproxy.discard import DISCARD
-from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, Fault
-from invproxy.http1.fields import dropper, elements, value, values
+from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, Code, Fault
+from invproxy.http1.fields import dropper, value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
-from invproxy.timers import Wheel
-from invproxy.wire.poll import ERROR, INTERIM, USER_ID, features
+from invproxy.wire.poll import ERROR, INTERIM, UPGRADE, USER_ID, features
 
 _log = Logger(namespace="invproxy.agent")
 
 _TRIES = 3
 """How often a call is made that failed without harm."""
 
+_FETCH_TIME = 10.0
+"""Seconds, beyond those for a connection, within which the proxy must have sent the head of a request."""
+
+_MOST_EARLY = 65536
+"""Bytes that a client may send behind a request for an upgrade before they are held back."""
+
 _dropAuthorization = dropper(b"authorization")
-_dropProxysOwn = dropper(b"x-inverting-proxy-*")
+_dropProxysOwn = dropper(b"x-inverting-proxy-*", alike=True)
 
 
-@implementer(IPeer)
-@frozen
-class OriginalPeer:
+class _OriginSide:
     """
-    The client of an exchange, as the proxy tells of it in forwarding fields.
+    Where the L{RequestReader} puts the body of a request.
     """
 
-    address: IAddress
-    secure: bool
-    streams: bool = True
+    __slots__ = ("_replay",)
 
-    @classmethod
-    def of(cls, head: RequestHead) -> OriginalPeer:
-        """
-        Read the forwarding fields of a request.
-        """
-        hosts = elements(values(head.fields, b"x-forwarded-for"))
-        address: IAddress = UNIXAddress(None)
-        if hosts:
-            try:
-                parsed = ip_address(hosts[0].decode("latin-1"))
-            except ValueError:
-                pass
-            else:
-                kind = IPv4Address if parsed.version == 4 else IPv6Address
-                address = kind("TCP", str(parsed), 0)
-        return cls(address, value(head.fields, b"x-forwarded-proto") == b"https")
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
 
-    def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
-        return lambda: None
+    def write(self, data: bytes) -> None:
+        self._replay.bodyReceived(data)
 
-    def countAsAgent(self) -> None:
-        pass
+    def finish(self, trailers: bytes = b"") -> None:
+        self._replay.upload.finish(_dropProxysOwn(trailers))
 
 
 @implementer(IAnswer)
@@ -81,9 +68,11 @@ class Replay:
     One exchange on the agent's side. It is also the answer that the origin gives (L{IAnswer}).
 
     @ivar identifier: the ID of the exchange.
+    @ivar upload: where the body of the request goes: the origin's end.
+    @ivar mayRepeat: once it has ended: whether it failed for the link alone, and no harm is done if it begins anew.
     """
 
-    askedAt = 0.0
+    peer: IPeer = FetchCall.peer
 
     def __init__(
         self,
@@ -91,7 +80,7 @@ class Replay:
         link: ProxyLink,
         origin: IOrigin,
         settings: AgentSettings,
-        wheel: Wheel,
+        clock: IReactorTime,
         ended: Callable[[Replay], None],
     ) -> None:
         """
@@ -99,109 +88,163 @@ class Replay:
         @param link: the way to the proxy.
         @param origin: what answers the request.
         @param settings: what to change about requests.
-        @param wheel: what watches the wait for the origin.
+        @param clock: what tells the time. L{checkDeadline} must be called every now and then.
         @param ended: called once when nothing is left to do.
         """
         self.identifier = identifier
+        self.upload: IUpload = DISCARD
+        self.mayRepeat = False
         self._link = link
         self._origin = origin
         self._settings = settings
-        self._wheel = wheel
+        self._clock = clock
         self._ended = ended
         self._over = False
-        self._fetch: IUpload = DISCARD
+        # The request.
+        self._fetch: FetchCall | None = None
         self._fetches = 0
+        self._knowsInterim = self._knowsUpgrade = False
+        self._endUser = b""
         # A client of HTTP/1.0 need not say a Host; then the origin's authority is it.
         self._reader = RequestReader(DEFAULT_LIMITS, self._opened, needsHost=False)
-        self._known: frozenset[bytes] = frozenset()
-        self._endUser = b""
         self._head: RequestHead | None = None
-        self._upload: IUpload = DISCARD
-        self._post: IUpload = DISCARD
-        self._lifeline: IUpload = DISCARD
+        self._early = b""
+        self._clientEnded = False
+        # The response.
+        self._post: PostCall | None = None
         self._posts = 0
-        self._postWritten = False
+        self._lifeline: PostCall | None = None
+        self._report: Fault | None = None
+        self._written = False
         self._status = 0
-        self._chunked = False
+        self._framing = 0
         self._answerEnded = False
+        self._held = False
         self._deadline = 0.0
-        self.peer: IPeer = OriginalPeer(UNIXAddress(None), False)
 
     def begin(self) -> None:
         """
         Fetch the request.
         """
         self._fetches += 1
-        answer = _Fetch(self)
-        self._fetch = self._link.streaming.open(self._link.fetchCall(self.identifier), answer)
-        self._fetch.finish()
+        self._deadline = self._clock.seconds() + self._settings.connectTimeout + _FETCH_TIME
+        self._fetch = fetch = FetchCall(self)
+        fetch.open(self._link.streaming, self._link.fetchCall(self.identifier))
+        fetch.upload.finish()
 
-    # What the call that fetches the request brings.
+    # The request, as the proxy sends it.
 
-    def fetchAnswered(self, head: ResponseHead) -> bool:
-        """
-        Look at the head of the proxy's answer.
-
-        @return: whether a request follows.
-        """
+    def fetchAnswered(self, call: FetchCall, head: ResponseHead) -> bool:
+        if call is not self._fetch:
+            return False
         if head.status == 200:
-            self._known = features(head.fields)
+            known = features(head.fields)
+            self._knowsInterim, self._knowsUpgrade = INTERIM in known, UPGRADE in known
             self._endUser = value(head.fields, USER_ID) or b""
             return True
+        fault = Fault(INTERNAL, f"the proxy answered {head.status}")
         if head.status >= 500:
-            self.fetchFailed(Fault(INTERNAL, f"the proxy answered {head.status}"))
-        else:
-            self._end()  # the client is gone, or another agent was faster
+            self.fetchFailed(call, fault)
+            return False
+        if head.status != 404:  # 404: the client is gone, or another agent was faster
+            _log.warn("request {id} not fetched: {why}", id=self.identifier, why=fault.detail)
+        self._fetch = None  # that call may end in good order, and its connection serve again
+        self.giveUp(fault)
         return False
 
     def requestReceived(self, data: bytes) -> None:
+        if self._over or self._report is not None:
+            return
+        if self._reader.atEnd():
+            self._receiveBehind(data)
+        else:
+            try:
+                self._reader.feed(data)
+            except Fault as fault:
+                _log.warn("the proxy sent a request that is none: {fault}", fault=fault)
+                self._breakOff(fault)
+            except Exception:
+                _log.failure("the origin failed on the body of {id}", id=self.identifier)
+                self._breakOff(Fault(INTERNAL))
+            else:
+                self._receiveBehind(self._reader.rest)
+                self._reader.rest = b""
+
+    def bodyReceived(self, data: bytes) -> None:
         """
-        Take bytes of the request in wire form; after an upgrade, raw ones.
+        Pass on a piece of the request's body; the origin's time to answer begins with the last one.
+        """
+        self._restartClock()
+        self.upload.write(data)
+
+    def _breakOff(self, fault: Fault) -> None:
+        self.upload.abort(fault)
+        self.fail(fault)
+
+    def _receiveBehind(self, data: bytes) -> None:
+        """
+        Take what follows the request: after an upgrade, or before an upgrade that may come.
         """
         if self._status == 101:
-            self._upload.write(data)
-            return
-        try:
-            self._reader.feed(data)
-        except Fault as fault:
-            _log.warn("the proxy sent a request that is none: {fault}", fault=fault)
-            self.giveUp(fault)
+            self.upload.write(data)
+        elif self._mayBeUpgraded():
+            self._early += data
+            if len(self._early) >= _MOST_EARLY and self._fetch is not None:
+                self._fetch.upload.pauseAnswer()
 
     def requestEnded(self) -> None:
-        """
-        Take the end of the call that fetches the request.
-        """
-        self._fetch = DISCARD
+        if self._over:
+            return
+        if self._fetch is not None and not self._reader.atEnd():
+            self.fetchFailed(self._fetch, Fault(AGENT_LOST, "the request ended half way"))
+            return
+        self._fetch = None
+        self._clientEnded = True
         if self._status == 101:
-            self._upload.finish()
+            self.upload.finish()
             self._endIfDone()
-        elif not self._reader.atEnd():
-            self.fetchFailed(Fault(AGENT_LOST, "the request ended half way"))
 
-    def fetchFailed(self, fault: Fault) -> None:
-        """
-        The request did not come, or not to its end: fetch it once more if nothing was done about it yet.
-        """
-        self._fetch = DISCARD
-        if self._head is None and self._fetches < _TRIES and self._reader.atStart():
-            self.begin()
-        else:
-            self.giveUp(fault)
+    def fetchFailed(self, call: FetchCall, fault: Fault) -> None:
+        if call is not self._fetch or self._over:
+            return
+        self._fetch = None
+        call.abort()
+        if self._answerEnded and self._status != 101:
+            pass  # the rest of the request is of no interest
+        elif self._head is None:
+            if self._fetches < _TRIES and self._reader.atStart():
+                self.begin()
+            else:
+                _log.warn("request {id} not fetched: {why}", id=self.identifier, why=fault.detail)
+                self.giveUp(fault)
+        elif not self._reader.atEnd() or self._mayBeUpgraded():
+            self.giveUp(fault)  # the client is gone
 
-    def _opened(self, head: RequestHead) -> IUpload:
+    def _mayBeUpgraded(self) -> bool:
+        head = self._head
+        return head is not None and head.upgrade is not None and self._status in (0, 101)
+
+    def _opened(self, head: RequestHead) -> _OriginSide:
         settings = self._settings
         self.peer = OriginalPeer.of(head)
+        fields = _dropProxysOwn(head.fields)
         if settings.stripCredentials:
-            head.fields = _dropAuthorization(head.fields)
+            fields = _dropAuthorization(fields)
         if settings.forwardUserID and self._endUser:
-            head.fields += b"\r\n%b: %b" % (USER_ID, self._endUser)
+            fields += b"\r\n%b: %b" % (USER_ID, self._endUser)
+        head.fields = fields
         if settings.rewriteHost is not None:
             head = head.withHost(settings.rewriteHost)
+        if not self._knowsUpgrade:
+            head.upgrade = None
         self._head = head
+        self._restartClock()
         self._openPost()
-        if settings.originTimeout:
-            self._deadline = self._wheel.seconds() + settings.originTimeout
-            self._wheel.watch(self, self._deadline)
+        if not self._over:
+            self._askOrigin(head)
+        return _OriginSide(self)
+
+    def _askOrigin(self, head: RequestHead) -> None:
         try:
             upload = self._origin.open(head, self)
         except Fault as fault:
@@ -212,41 +255,74 @@ class Replay:
             )
             self.fail(Fault(INTERNAL))
         else:
-            if not self._over and not self._answerEnded:
-                self._upload = upload
-                return upload
-        return DISCARD
+            if self._over:
+                upload.abort(Fault(CLIENT_GONE))
+            elif self._report is None and (not self._answerEnded or self._status == 101):
+                self.upload = upload
+                if self._held:
+                    upload.pauseAnswer()
+                if self._status == 101:
+                    self._sendEarly()
+
+    def _restartClock(self) -> None:
+        if not self._settings.originTimeout:
+            self._deadline = 0.0
+        else:
+            self._deadline = self._clock.seconds() + self._settings.originTimeout
 
     # The call that brings the response.
 
-    def _openPost(self, block: bytes = b"") -> None:
+    def _openPost(self) -> None:
         self._posts += 1
-        call = self._link.responseCall(self.identifier, block)
-        receipt = _Receipt(self)
-        self._post = receipt.upload = self._link.streaming.open(call, receipt)
+        block = b""
+        if self._report is not None:
+            block = b"\r\n%b: %b" % (ERROR, self._report.code.name.encode("ascii"))
+        self._post = post = PostCall(self)
+        post.open(self._link.streaming, self._link.responseCall(self.identifier, block))
+        if self._report is not None and post is self._post:
+            self._sendReport(self._report.code)
 
-    def postAnswered(self, receipt: _Receipt, status: int) -> None:
-        """
-        The proxy has answered the call: it has the whole response, or does not want it.
-        """
-        if receipt.upload is not self._post:
+    def postAnswered(self, call: PostCall, status: int) -> None:
+        if call is not self._post or self._over:
             return
-        if self._answerEnded or status == 200:
-            self._post = DISCARD
+        if status >= 500 and self._mayPostAgain():
+            self.postFailed(call, Fault(INTERNAL, f"the proxy answered {status}"))
+            return
+        if status not in (200, 404):  # 404: the client is gone
+            _log.warn(
+                "the proxy answered {status} to the response of {id}",
+                status=status,
+                id=self.identifier,
+            )
+        if self._answerEnded:
+            self._post = None
             self._endIfDone()
         else:
             self.giveUp(Fault(CLIENT_GONE))
 
-    def postFailed(self, receipt: _Receipt, fault: Fault) -> None:
+    def _mayPostAgain(self) -> bool:
+        return self._posts < _TRIES and (self._report is not None or not self._written)
+
+    def postFailed(self, call: PostCall, fault: Fault) -> None:
         """
-        The call broke: make it again if nothing was sent on it yet, as with a kept connection that was dead.
+        The call broke: make it again if nothing was sent on it yet, as with a kept connection that was dead, or if
+        what was sent can be sent again.
         """
-        if receipt.upload is not self._post or self._over:
+        if call is not self._post or self._over:
             return
-        if not self._postWritten and self._posts < _TRIES:
-            self._openPost()
-        else:
+        if not self._mayPostAgain():
             self.giveUp(fault)
+            return
+        call.abort()
+        self._openPost()
+
+    def postHolds(self, call: PostCall, held: bool) -> None:
+        if call is self._post:
+            self._held = held
+            if held:
+                self.upload.pauseAnswer()
+            else:
+                self.upload.resumeAnswer()
 
     # The answer of the origin.
 
@@ -254,35 +330,63 @@ class Replay:
         pass
 
     def inform(self, head: ResponseHead) -> None:
-        if INTERIM in self._known and not self._status:
-            self._write(head.encode())
+        if self._over or self._status:
+            return
+        self._restartClock()
+        if self._knowsInterim:
+            head.fields = _dropProxysOwn(head.fields)
+            self._send(head.encode())
 
     def respond(self, head: ResponseHead) -> None:
-        if self._status or self._over:
+        if self._status or self._over or self._head is None:
             return
         self._status = head.status
         head.fields = _dropProxysOwn(head.fields)
-        self._chunked = head.framing in (CHUNKED, UNTIL_CLOSE) and head.status != 101
-        self._write(head.encode(b"\r\nTransfer-Encoding: chunked" if self._chunked else b""))
+        framing = head.framing
+        if self._head.method == b"HEAD" or head.status in (204, 304):
+            framing = 0
+        elif head.status == 101:
+            framing = UNTIL_CLOSE
+        elif framing == UNTIL_CLOSE:
+            framing = CHUNKED  # so that the end is visible
+        self._framing = framing
+        self._send(head.encode(b"\r\nTransfer-Encoding: chunked" if framing == CHUNKED else b""))
+        if self._status == 101:
+            self._sendEarly()
+
+    def _sendEarly(self) -> None:
+        """
+        Send on what the client said before it knew of the upgrade.
+        """
+        if self.upload is DISCARD:
+            return  # the origin answered before it had said where to
+        early, self._early = self._early, b""
+        if early:
+            self.upload.write(early)
+            if len(early) >= _MOST_EARLY and self._fetch is not None:
+                self._fetch.upload.resumeAnswer()
+        if self._clientEnded:
+            self.upload.finish()
 
     def write(self, data: bytes) -> None:
-        if data:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if data and self._framing:
+            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._framing == CHUNKED else data)
 
-    def _write(self, data: bytes) -> None:
-        self._postWritten = True
-        self._post.write(data)
+    def _send(self, data: bytes) -> None:
+        if self._post is not None and not self._over:
+            self._written = True
+            self._post.upload.write(data)
 
     def finish(self, trailers: bytes = b"") -> None:
-        if self._answerEnded or self._over:
+        if self._answerEnded or self._over or self._post is None:
             return
         self._answerEnded = True
-        if self._chunked:
-            self._write(lastChunk(trailers))
-        self._post.finish()
+        if self._framing == CHUNKED:
+            self._send(lastChunk(_dropProxysOwn(trailers)))
+        self._post.upload.finish()
 
     def fail(self, fault: Fault) -> None:
-        if self._over:
+        if self._over or self._answerEnded:
             return
         _log.info(
             "{method} {target}: {fault}",
@@ -290,158 +394,78 @@ class Replay:
             target=self._head.target.decode() if self._head else "",
             fault=fault,
         )
-        self._upload = DISCARD
+        self.upload = DISCARD
         if self._status:
             self.giveUp(fault)  # what the client has of the response must not look whole
-        else:
-            self._report(fault)
-
-    def _report(self, fault: Fault) -> None:
-        """
-        Tell the proxy why there is no response: in a call of its own, as the lifeline's head is long sent. The lifeline
-        stays open until that was heard, so that the proxy does not take us for dead.
-        """
-        self._status = fault.code.status
+            return
+        # In a call of its own, as the lifeline's head is long sent. The lifeline stays open until that was heard, so
+        # that the proxy does not take us for dead.
+        self._report = fault
         self._lifeline = self._post
-        self._openPost(b"\r\n%b: %b" % (ERROR, fault.code.name.encode("ascii")))
-        text = f"{fault.code.sentence}\n".encode()
-        head = responseHead(
-            fault.code.status, b"Bad Gateway", b"\r\nContent-Type: text/plain", length=len(text)
-        )
-        self.write(head.encode() + text)
-        self.finish()
+        self._posts = 0
+        self._openPost()
+
+    def _sendReport(self, code: Code) -> None:
+        """
+        Tell the proxy why there is no response.
+        """
+        assert self._post is not None
+        self._status = code.status
+        self._answerEnded = True
+        text = f"{code.sentence}\n".encode()
+        try:
+            reason = HTTPStatus(code.status).phrase.encode("ascii")
+        except ValueError:
+            reason = b"Error"
+        head = responseHead(code.status, reason, b"\r\nContent-Type: text/plain", length=len(text))
+        bodyless = self._head is not None and self._head.method == b"HEAD"
+        self._send(head.encode() + (b"" if bodyless else text))
+        self._post.upload.finish()
 
     def pauseUpload(self) -> None:
-        self._fetch.pauseAnswer()
+        if self._fetch is not None:
+            self._fetch.upload.pauseAnswer()
 
     def resumeUpload(self) -> None:
-        self._fetch.resumeAnswer()
-
-    def pauseAnswer(self) -> None:
-        """
-        Pass on that the proxy does not keep up.
-        """
-        self._upload.pauseAnswer()
-
-    def resumeAnswer(self) -> None:
-        """
-        Pass on that the proxy takes more.
-        """
-        self._upload.resumeAnswer()
+        if self._fetch is not None:
+            self._fetch.upload.resumeAnswer()
 
     # The end.
 
-    def checkDeadline(self, now: float) -> float:
-        if self._status or self._over:
-            return 0.0
-        if now < self._deadline:
-            return self._deadline
-        upload, self._upload = self._upload, DISCARD
-        fault = Fault(ORIGIN_TIMEOUT, f"no answer in {self._settings.originTimeout:g} s")
-        upload.abort(fault)
-        self.fail(fault)
-        return 0.0
+    def checkDeadline(self, now: float) -> None:
+        """
+        Act if the proxy, or the origin, has taken too long.
+
+        @param now: the present time in seconds.
+        """
+        if not self._deadline or now < self._deadline or self._over or self._status:
+            return
+        if self._head is None:
+            if self._fetch is not None:
+                self.fetchFailed(self._fetch, Fault(INTERNAL, "the proxy did not answer"))
+            return
+        self._breakOff(Fault(ORIGIN_TIMEOUT, f"no answer in {self._settings.originTimeout:g} s"))
 
     def giveUp(self, fault: Fault) -> None:
         """
         Break everything off: towards the origin, and towards the proxy.
         """
-        if not self._over:
-            self._end(fault)
+        if self._over:
+            return
+        head = self._head
+        self.mayRepeat = fault.code is not CLIENT_GONE and (head is None or head.isReplayable())
+        self.upload.abort(fault)
+        self._end()
 
     def _endIfDone(self) -> None:
-        if self._status != 101:
-            self._end()
-        elif self._fetch is DISCARD and self._post is DISCARD:
-            self._upload = DISCARD  # it has its end, and may still be sending: nothing to break off
+        if self._post is None and (self._status != 101 or self._fetch is None):
             self._end()
 
-    def _end(self, fault: Fault | None = None) -> None:
+    def _end(self) -> None:
         self._over = True
-        for upload in (self._upload, self._fetch, self._post, self._lifeline):
-            upload.abort(fault or Fault(CLIENT_GONE))
-        self._upload = self._fetch = self._post = self._lifeline = DISCARD
+        self.upload = DISCARD
+        for call in (self._fetch, self._post, self._lifeline):
+            if call is not None:
+                call.abort()
+        self._fetch = self._post = self._lifeline = None
         self._ended(self)
-
-
-@implementer(IAnswer)
-class _Fetch:
-    """
-    What the proxy answers to the call that fetches the request.
-    """
-
-    __slots__ = ("_good", "_replay", "peer")
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-        self._good = False
-        self.peer = replay.peer
-
-    def identify(self, requestID: str, endUser: str = "") -> None:
-        pass
-
-    def inform(self, head: ResponseHead) -> None:
-        pass
-
-    def respond(self, head: ResponseHead) -> None:
-        self._good = self._replay.fetchAnswered(head)
-
-    def write(self, data: bytes) -> None:
-        if self._good:
-            self._replay.requestReceived(data)
-
-    def finish(self, trailers: bytes = b"") -> None:
-        if self._good:
-            self._replay.requestEnded()
-
-    def fail(self, fault: Fault) -> None:
-        self._replay.fetchFailed(fault)
-
-    def pauseUpload(self) -> None:
-        pass
-
-    def resumeUpload(self) -> None:
-        pass
-
-
-@implementer(IAnswer)
-class _Receipt:
-    """
-    What the proxy answers to the call that brings the response.
-
-    @ivar upload: the body of that call.
-    """
-
-    __slots__ = ("_replay", "_status", "peer", "upload")
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-        self._status = 0
-        self.peer = replay.peer
-        self.upload: IUpload = DISCARD
-
-    def identify(self, requestID: str, endUser: str = "") -> None:
-        pass
-
-    def inform(self, head: ResponseHead) -> None:
-        pass
-
-    def respond(self, head: ResponseHead) -> None:
-        self._status = head.status
-        if head.status != 200:
-            self._replay.postAnswered(self, head.status)
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    def finish(self, trailers: bytes = b"") -> None:
-        self._replay.postAnswered(self, self._status)
-
-    def fail(self, fault: Fault) -> None:
-        self._replay.postFailed(self, fault)
-
-    def pauseUpload(self) -> None:
-        self._replay.pauseAnswer()
-
-    def resumeUpload(self) -> None:
-        self._replay.resumeAnswer()

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import random
 
+from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.poller import PollCarrier
 from invproxy.agent.settings import AgentSettings
-from invproxy.errors import ConfigError
 from invproxy.interfaces import IOrigin
 
 _log = Logger(namespace="invproxy.agent")
@@ -53,44 +53,48 @@ class AgentService(Service):
         @raise ConfigError: if one of these cannot be used.
         """
         self._reactor = reactor
-        self._origin = origin
-        self._settings = settings = settings or AgentSettings()
-        if settings.transport not in ("auto", "poll"):
-            raise ConfigError(f"transport {settings.transport!r} is not auto or poll")
         self._proxy = proxy
         self._backend = backend
+        self._origin = origin
+        self._settings = settings or AgentSettings()
         self._endpoint = endpoint
-        self._link = ProxyLink(reactor, proxy, backend, settings, endpoint)
-        self._carrier: PollCarrier | None = None
-        self._running: Deferred[None] | None = None
+        self._makeLink()  # what cannot be used is refused now
+        self._run: _Run | None = None
+        self._stopping: Deferred[None] = succeed(None)
         self._ready = False
         self._whenReady: list[Deferred[str]] = []
 
-    def startService(self) -> None:
-        super().startService()
-        self._carrier = PollCarrier(
-            self._reactor, self._link, self._origin, self._settings, random.random
-        )
-        self._running = Deferred.fromCoroutine(self._carrier.run(self._becomeReady))
-        self._running.addErrback(
-            lambda failure: _log.failure("the poll carrier broke", failure=failure)
-        )
+    def _makeLink(self) -> ProxyLink:
+        return ProxyLink(self._reactor, self._proxy, self._backend, self._settings, self._endpoint)
 
-    def _becomeReady(self) -> None:
+    def startService(self) -> None:
+        if self.running:
+            return
+        super().startService()
+        link = self._makeLink()
+        carrier = PollCarrier(self._reactor, link, self._origin, self._settings, random.random)
+        self._run = run = _Run(carrier, link)
+        run.done = Deferred.fromCoroutine(carrier.run(lambda: self._becomeReady(run)))
+        run.done.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
+
+    def _becomeReady(self, run: _Run) -> None:
+        if run is not self._run:
+            return
         self._ready = True
         waiting, self._whenReady = self._whenReady, []
         for deferred in waiting:
-            deferred.callback(PollCarrier.name)
+            deferred.callback(run.carrier.name)
 
     def whenReady(self) -> Deferred[str]:
         """
         Wait until a call of the proxy has gone well.
 
-        @return: fires with the name of the carrier in use, C{"poll"}.
+        @return: fires with the name of the carrier in use, C{"poll"}; fails with L{CancelledError} if the service is
+            stopped before.
         """
         if self._ready:
             return succeed(PollCarrier.name)
-        waiting: Deferred[str] = Deferred()
+        waiting: Deferred[str] = Deferred(self._whenReady.remove)
         self._whenReady.append(waiting)
         return waiting
 
@@ -101,16 +105,33 @@ class AgentService(Service):
         @return: fires when that is done, at most C{settings.drainTimeout} seconds later.
         """
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        carrier, self._carrier = self._carrier, None
+        run, self._run = self._run, None
         self._ready = False
-        if carrier is not None:
-            await carrier.stop()
-        if self._running is not None:
-            self._running.cancel()
-        self._link.close()
+        if run is not None:
+            before, self._stopping = self._stopping, Deferred.fromCoroutine(self._stop(run))
+            self._stopping = DeferredList([before, self._stopping]).addCallback(lambda _: None)
+        for deferred in list(self._whenReady):
+            deferred.cancel()
+        # Each caller has a Deferred of its own.
+        stopped: Deferred[None] = Deferred()
+        self._stopping.addCallback(lambda _: stopped.callback(None))
+        return stopped
+
+    async def _stop(self, run: _Run) -> None:
+        await run.carrier.stop()
+        run.done.cancel()
+        run.link.close()
         close = getattr(self._origin, "close", None)
-        if close is not None:
+        if close is not None and self._run is None:
             close()
+
+
+@define
+class _Run:
+    """
+    What is between a start and a stop.
+    """
+
+    carrier: PollCarrier
+    link: ProxyLink
+    done: Deferred[None] = field(factory=Deferred)

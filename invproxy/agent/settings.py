@@ -6,6 +6,13 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from invproxy.errors import ConfigError, Fault
+from invproxy.http1.heads import RequestHead
+
+_COUNTS = ("polls", "maxExchanges")
+_TIMES = ("connectTimeout", "pollTimeout")
+_TIMES_OR_ZERO = ("originTimeout", "drainTimeout")
+
 
 @frozen(kw_only=True)
 class AgentSettings:
@@ -44,3 +51,23 @@ class AgentSettings:
     forwardUserID: bool = False
     stripCredentials: bool = False
     rewriteHost: bytes | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """
+        @raise ConfigError: if one of them cannot be used.
+        """
+        if self.transport not in ("auto", "poll"):
+            raise ConfigError(f"transport {self.transport!r} is not auto or poll")
+        for names, least in ((_COUNTS, 1), (_TIMES, 1e-9), (_TIMES_OR_ZERO, 0)):
+            for name in names:
+                if not getattr(self, name) >= least:
+                    raise ConfigError(
+                        f"{name} {getattr(self, name)!r} is not {'a positive number' if least else '0 or more'}"
+                    )
+        if self.rewriteHost is not None:
+            try:
+                RequestHead(b"GET", b"/").withHost(self.rewriteHost)
+            except Fault:
+                raise ConfigError(
+                    f"rewriteHost {self.rewriteHost!r} is not a host or host:port"
+                ) from None
