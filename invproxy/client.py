@@ -7,8 +7,6 @@ followed, decoded or rewritten. One request is on a connection at a time.
 
 from __future__ import annotations
 
-from collections import deque
-
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -25,7 +23,7 @@ from zope.interface import implementer
 
 from invproxy.errors import INTERNAL, ORIGIN_BAD_RESPONSE, ORIGIN_REFUSED, Fault
 from invproxy.http1.framing import CHUNKED, lastChunk
-from invproxy.http1.heads import RequestHead
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
@@ -95,7 +93,7 @@ class ClientStream:
             return
         if self._whole:
             if self._connection is not None and self._connection.isRaw():
-                self._connection.closeWriting()
+                self._connection.closeWriting(self)
         elif self._left > 0:
             self._giveUp(Fault(INTERNAL, "a request body shorter than its Content-Length"))
         else:
@@ -165,15 +163,14 @@ class ClientStream:
         connection.sendAll((self.head.encode(), *early))
         if self._paused:
             connection.pauseReading()
-        if self._earlySize >= _MOST_EARLY:
-            self._earlySize = 0
+        if self._earlySize >= _MOST_EARLY and not connection.writingPaused:
             self.answer.resumeUpload()
 
     def isWhole(self) -> bool:
         """
         Say whether the request has been sent to its end.
         """
-        return self._whole
+        return self._whole or self._left == 0
 
     def lost(self, fault: Fault, *, unanswered: bool) -> None:
         """
@@ -203,11 +200,11 @@ class ClientConnection(Protocol):
     """
     One connection to a server.
 
-    @ivar keptAt: since when it has been idle, in seconds on the client's clock.
+    @ivar writingPaused: whether the server takes less than is written.
     """
 
     transport: StreamTransport  # type: ignore[assignment]
-    keptAt = 0.0
+    writingPaused = False
     _reader: ResponseReader
     _stream: ClientStream | None = None
     _uses = 0
@@ -225,17 +222,14 @@ class ClientConnection(Protocol):
         """
         self._stream = stream
         self._uses += 1
-        self._reader = ResponseReader(self._client.limits, stream.head, stream.answer)
+        self._reader = ResponseReader(self._client.limits, stream.head, self)
 
     def isRaw(self) -> bool:
         """
         Say whether the connection has left HTTP by an upgrade.
         """
-        return (
-            self._stream is not None
-            and self._reader.head is not None
-            and self._reader.head.status == 101
-        )
+        head = self._reader.head
+        return head is not None and head.status == 101
 
     def sendAll(self, pieces: tuple[bytes, ...]) -> None:
         """
@@ -250,87 +244,104 @@ class ClientConnection(Protocol):
         self._client.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:
-        stream = self._stream
-        if stream is None:
+        if self._stream is None:
             self.abort()  # a server that speaks without being asked
             return
         try:
             self._reader.feed(data)
         except Fault as fault:
-            self._break(Fault(ORIGIN_BAD_RESPONSE, fault.detail))
-            return
-        if self._reader.atEnd():
-            self._responseEnded(stream)
+            self._break(fault.detail)
 
     def readConnectionLost(self) -> None:
         self._readingClosed = True
-        if self.isRaw() and not self._writingClosed:
-            self._reader.eof()
-        else:
-            self._ended()
+        if self._stream is None:
+            self.close()
+        elif not self._reader.eof():
+            self._break("the connection ended before the response")
 
     def writeConnectionLost(self) -> None:
-        self._writingClosed = True
+        pass  # as was asked for
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         self._client.forget(self)
-        if reason.check(ConnectionDone):
-            self._ended()
-        else:
-            self._break(
-                Fault(ORIGIN_BAD_RESPONSE, "the connection broke before the end of the response")
-            )
-
-    def _ended(self) -> None:
-        """
-        No more bytes come: the response is whole, or broken.
-        """
         stream = self._stream
         if stream is None:
-            self.close()
-        elif self._reader.eof():
-            self._responseEnded(stream)
-        else:
-            self._break(Fault(ORIGIN_BAD_RESPONSE, "the connection ended before the response"))
+            return
+        if not reason.check(ConnectionDone):
+            self._break("the connection broke before the end of the response")
+        elif not self._reader.eof():
+            self._break("the connection ended before the response")
+        elif self._stream is not None:  # raw: no end of the other direction will be waited for
+            self._release(stream)
+            stream.answer.resumeUpload()
 
-    def _break(self, fault: Fault) -> None:
+    def _break(self, detail: str) -> None:
         stream = self._stream
         self.abort()
         if stream is not None:
-            stream.lost(fault, unanswered=self._uses > 1 and not self._reader.hasBegun())
+            stream.lost(
+                Fault(ORIGIN_BAD_RESPONSE, detail),
+                unanswered=self._uses > 1 and not self._reader.hasBegun(),
+            )
 
-    def _responseEnded(self, stream: ClientStream) -> None:
-        self._stream = None
-        head = self._reader.head
-        assert head is not None
-        if (
-            stream.ended
-            or not head.keepAlive
-            or not stream.isWhole()
-            or self._reader.rest
-            or head.status == 101
-        ):
+    # What the reader finds. It may go on for a while after the asker has broken off.
+
+    def inform(self, head: ResponseHead) -> None:
+        if self._stream is not None:
+            self._stream.answer.inform(head)
+
+    def respond(self, head: ResponseHead) -> None:
+        if self._stream is not None:
+            self._stream.answer.respond(head)
+
+    def write(self, data: bytes) -> None:
+        if self._stream is not None:
+            self._stream.answer.write(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        stream, reader = self._stream, self._reader
+        if stream is None or reader.head is None:
+            return
+        # The connection is let go of first, as the end of one answer may bring the next request.
+        if not self.isRaw():
+            self._release(stream)
+            if not stream.isWhole():
+                self.abort()  # the server wants no more of it
+            elif reader.head.keepAlive and not reader.rest and not self._readingClosed:
+                self.resumeReading()
+                self._client.keep(self)
+            else:
+                self.close()
+        elif self._writingClosed:
+            self._release(stream)
             self.close()
-        elif not self._lost:
-            self.resumeReading()
-            self._client.keep(self)
-        stream.ended = True
+        stream.answer.finish(trailers)
 
-    def closeWriting(self) -> None:
+    def _release(self, stream: ClientStream) -> None:
+        stream.ended = True
+        self._stream = None
+
+    # Closing.
+
+    def closeWriting(self, stream: ClientStream) -> None:
         """
         End the direction towards the server of an upgraded connection.
         """
-        if self._readingClosed or not closeWriting(self.transport):
+        self._writingClosed = True
+        # Without a producer first: with one that is paused, the transport would never come to it.
+        self.transport.unregisterProducer()
+        if self._readingClosed:
+            self._release(stream)
             self.close()
-        else:
-            self._writingClosed = True
+        elif not closeWriting(self.transport):
+            self.close()
 
     def close(self) -> None:
         """
         Close once everything is written.
         """
-        self._client.forget(self)
+        self._client.drop(self)
         if not self._lost:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -339,7 +350,7 @@ class ClientConnection(Protocol):
         """
         Close now, and tell nobody.
         """
-        self._client.forget(self)
+        self._client.drop(self)
         self._stream = None
         if not self._lost:
             self.transport.unregisterProducer()
@@ -364,10 +375,12 @@ class ClientConnection(Protocol):
     # As the producer of what the transport sends.
 
     def pauseProducing(self) -> None:
+        self.writingPaused = True
         if self._stream is not None:
             self._stream.answer.pauseUpload()
 
     def resumeProducing(self) -> None:
+        self.writingPaused = False
         if self._stream is not None:
             self._stream.answer.resumeUpload()
 
@@ -407,7 +420,7 @@ class StreamingClient:
         self._endpoint = endpoint
         self._keepTime = keepTime
         self._maxKept = maxKept
-        self._kept: deque[ClientConnection] = deque()
+        self._kept: dict[ClientConnection, float] = {}  # until when, the longest idle first
         self._sweeping: IDelayedCall | None = None
         self._factory = Factory.forProtocol(lambda: ClientConnection(self))
         self._factory.noisy = False
@@ -429,10 +442,9 @@ class StreamingClient:
         """
         Take back a connection that can carry another request.
         """
-        connection.keptAt = self._clock.seconds()
-        self._kept.append(connection)
+        self._kept[connection] = self._clock.seconds() + self._keepTime
         if len(self._kept) > self._maxKept:
-            self._kept.popleft().close()
+            next(iter(self._kept)).close()
         if self._sweeping is None:
             self._sweeping = self._clock.callLater(self._keepTime, self._sweep)
 
@@ -440,38 +452,42 @@ class StreamingClient:
         """
         Give out the connection that was in use last, as it is the most likely to stand still.
         """
-        expired = self._clock.seconds() - self._keepTime
+        now = self._clock.seconds()
         while self._kept:
-            connection = self._kept.pop()
-            if connection.keptAt > expired:
+            connection, until = self._kept.popitem()
+            if now < until:
                 return connection
             connection.close()
         return None
+
+    def drop(self, connection: ClientConnection) -> None:
+        """
+        Take note that a connection can carry no other request.
+        """
+        self._kept.pop(connection, None)
 
     def forget(self, connection: ClientConnection) -> None:
         """
         Take note that a connection is gone.
         """
         self.connections.discard(connection)
-        if connection.keptAt and connection in self._kept:
-            self._kept.remove(connection)
+        self.drop(connection)
 
     def _sweep(self) -> None:
         self._sweeping = None
-        expired = self._clock.seconds() - self._keepTime
-        while self._kept and self._kept[0].keptAt <= expired:
-            self._kept.popleft().close()
-        if self._kept:
-            delay = self._kept[0].keptAt - expired
-            self._sweeping = self._clock.callLater(delay, self._sweep)
+        now = self._clock.seconds()
+        for connection, until in list(self._kept.items()):
+            if now < until:
+                self._sweeping = self._clock.callLater(until - now, self._sweep)
+                break
+            connection.close()
 
     def close(self) -> None:
         """
-        Close all connections, those in use as well.
+        Close all connections, those in use as well: break off what is asked on them before that.
         """
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
         for connection in list(self.connections):
             connection.abort()
-        self._kept.clear()
