@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from benchmarks.load import BROWSER_FIELDS, Run, wrk
+from benchmarks.procfs import peakBytes, residentBytes
 from benchmarks.programs import Program, Stage, Way, inverting, nginxOrigin, nginxReverse
 from benchmarks.report import Report, Table
 from benchmarks.suites import Plan
@@ -16,6 +17,7 @@ CONNECTIONS = (1, 64, 256)
 TARGET = 0.05
 """What the poll carrier must reach of nginx's requests a second at 64 connections."""
 
+_MIB = 1 << 20
 _COLUMNS = (
     "way",
     "requests/s",
@@ -56,6 +58,12 @@ def run(plan: Plan) -> Report:
                             _ratio(way, ways, runs),
                             TARGET,
                         )
+        resident = Table("MiB resident after all that", ("way", "process", "MiB", "at most"))
+        for way in ways:
+            for program in way.programs:
+                sizes = residentBytes(program.pid), peakBytes(program.pid)
+                resident.rows.append((way.name, program.name, *(size / _MIB for size in sizes)))
+        report.tables.append(resident)
         for way in ways:
             report.equal(f"{way.name}: failed requests", failed[way.name], 0)
     return report
