@@ -283,7 +283,7 @@ def _reasonOf(error: Exception) -> str:
         return str(error)
     if isinstance(error, Fault):
         return error.detail or str(error)
-    if isinstance(error, DeferredTimeout):
+    if isinstance(error, DeferredTimeout | CancelledError):
         return "no answer in time"
     if isinstance(error, VerificationError):
         return "its certificate is for another host name"

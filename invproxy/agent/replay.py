@@ -69,7 +69,7 @@ class Replay:
 
     @ivar identifier: the ID of the exchange.
     @ivar upload: where the body of the request goes: the origin's end.
-    @ivar mayRepeat: once it has ended: whether it failed for the link alone, and no harm is done if it begins anew.
+    @ivar mayRepeat: once it has ended: whether it was broken off, and no harm is done if it begins anew.
     """
 
     peer: IPeer = FetchCall.peer
@@ -452,8 +452,7 @@ class Replay:
         """
         if self._over:
             return
-        head = self._head
-        self.mayRepeat = fault.code is not CLIENT_GONE and (head is None or head.isReplayable())
+        self.mayRepeat = self._head is None or self._head.isReplayable()
         self.upload.abort(fault)
         self._end()
 

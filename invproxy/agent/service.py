@@ -10,6 +10,7 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from invproxy.agent.link import ProxyLink
@@ -120,6 +121,8 @@ class AgentService(Service):
     async def _stop(self, run: _Run) -> None:
         await run.carrier.stop()
         run.done.cancel()
+        # The last exchange may end amidst what its connections have just received.
+        await deferLater(self._reactor, 0)
         run.link.close()
         close = getattr(self._origin, "close", None)
         if close is not None and self._run is None:

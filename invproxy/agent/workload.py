@@ -47,10 +47,12 @@ class Workload:
         self._make = make
         self._replays: dict[str, Replay] = {}
         self._waiting: deque[str] = deque()
-        # How often each was begun: those in flight or waiting, and the latest of those that are over.
+        # How often each was begun: those in flight or waiting, and the latest of those that are over. And those of
+        # the former that were named again.
         self._begun: dict[str, int] = {}
         self._over: OrderedDict[str, int] = OrderedDict()
-        self._beginning = False
+        self._again: set[str] = set()
+        self._beginning = self._isDraining = False
         self._room: list[Deferred[None]] = []
         self._look: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
@@ -67,7 +69,9 @@ class Workload:
         anyNew = False
         for identifier in identifiers:
             if identifier in self._begun:
-                continue  # in flight, or waiting
+                if identifier in self._replays:
+                    self._again.add(identifier)
+                continue
             before = self._over.get(identifier, 0)
             if before >= _BEGINNINGS:
                 continue
@@ -106,6 +110,11 @@ class Workload:
         self._over.move_to_end(identifier)
         if len(self._over) > _REMEMBERED:
             self._over.popitem(last=False)
+        if identifier in self._again:
+            self._again.discard(identifier)
+            if not self._isDraining:
+                # The proxy may have known before us that it has to begin anew.
+                self.take((identifier,))
         self._beginWaiting()
         if self.hasRoom():
             told, self._room = self._room, []
@@ -142,6 +151,7 @@ class Workload:
         @param timeout: after how many seconds the rest is cut.
         @return: fires when nothing is left.
         """
+        self._isDraining = True
         if not self._begun:
             return succeed(None)
         drained: Deferred[None] = Deferred()

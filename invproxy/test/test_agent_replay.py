@@ -553,6 +553,33 @@ class LifelineTests(ReplayTestCase):
         self.begin(GET)
         self.assertEqual(len(self.origin.uploads), 2)
 
+    def test_offeredDuringLoss(self):
+        """
+        The proxy may know of the loss first: what it offers again is begun as soon as the agent knows, too.
+        """
+        self.begin(GET)
+        self.proxy.offer("one")
+        self.assertEqual(len(self.proxy.fetches()), 1)
+        self.post().answer(404)
+        self.assertEqual(len(self.proxy.fetches()), 2)
+        self.proxy.fetches()[1].serve(GET)
+        self.origin.uploads[1].reply()
+        self.proxy.posts()[1].answer(200)
+        self.assertEqual((len(self.origin.uploads), self.count()), (2, 0))
+
+    def test_noRepeatDuringLoss(self):
+        """
+        Not so what may not be repeated, nor what ended well.
+        """
+        for number, (request, status) in enumerate([(POST + b"abcdef", 404), (GET, 200)]):
+            self.begin(request, str(number))
+            self.network.advance(1)
+            self.proxy.offer(str(number))
+            self.origin.uploads[number].reply()
+            self.proxy.posts(str(number))[0].answer(status)
+            self.assertEqual(len(self.proxy.fetches(str(number))), 1)
+        self.assertEqual(self.count(), 0)
+
     def test_noRepeatAfterLoss(self):
         """
         Not so what may not.
