@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -256,6 +257,17 @@ class Proxy(Program):
         assert isinstance(found, dict)
         return found
 
+    def isReady(self) -> bool:
+        """
+        Whether C{/readyz} says so.
+        """
+        try:
+            with urllib.request.urlopen(f"{self.admin}/readyz", timeout=DEADLINE):
+                return True
+        except urllib.error.HTTPError as error:
+            with error:
+                return False
+
     def backend(self, name: str) -> dict[str, Any]:
         """
         What C{/api/status} says of one backend; nothing, if it does not know it.
@@ -366,6 +378,8 @@ class IntegrationTestCase(SynchronousTestCase):
         if noticing.failed:
             for program in [*self._ended, *Program.running]:
                 shown = program.output(begins.get(id(program), 0))[-200:]
+                if not shown:
+                    continue
                 sys.stderr.write(f"\n[{self.id()}: {program.name}]\n" + "\n".join(shown) + "\n")
 
     def running(self, program: Found) -> Found:

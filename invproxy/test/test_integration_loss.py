@@ -4,7 +4,6 @@ Nothing is lost: agents and proxies are killed, frozen and stopped at bad moment
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 from invproxy.test.programs import Agent, IntegrationTestCase, Proxy, eventually, freePort
@@ -407,18 +406,20 @@ class DrainTests(LossTestCase):
 
     def test_proxy(self) -> None:
         """
-        A proxy accepts nothing more, and ends when the response has.
+        A proxy refuses new requests, and ends when those that it has are answered, be they begun or not.
         """
-        _, client, server = self.begin()
+        agent, client, server = self.begin()
+        agent.freeze()
+        waits = self.client(b"GET /waits HTTP/1.1")
+        eventually(lambda: sum(self.states().values()) == 2, "both have come")
         self.proxy.terminate()
-
-        def isClosed() -> bool:
-            with contextlib.suppress(ConnectionRefusedError):
-                Wire.to(self.proxy.port).close()
-                return False
-            return True
-
-        eventually(isClosed, "it does not listen")
+        eventually(lambda: not self.proxy.isReady(), "it is about to stop")
+        head, _, _ = self.client().readMessage()
+        self.assertEqual(firstLine(head), b"HTTP/1.1 503 Service Unavailable")
+        self.assertEqual(dict(fieldsOf(head))[b"X-Inverting-Proxy-Error"], b"draining")
+        agent.thaw()
+        self.assertEqual(self.serve(1), [b"GET /waits HTTP/1.1"])
+        self.assertEqual(waits.readMessage()[1], b"GET /waits HTTP/1.1")
         self.assertIsNone(self.proxy.process.poll())
         server.send(b"4\r\nmore\r\n")
         self.assertEqual(client.readChunk(), b"more")
