@@ -373,7 +373,7 @@ def inverting(stage: Stage, origin: Way, carrier: str, *options: str) -> Way:
     proxy = stage.run(
         "proxy",
         *(*_TWIST, "invproxy-server"),
-        *("--listen", "tcp:0:interface=127.0.0.1"),
+        *("--listen", "tcp:0:interface=127.0.0.1:backlog=1024"),
         *("--admin-listen", "tcp:0:interface=127.0.0.1"),
         *("--access-log", str(stage.path("access.log"))),
         *("--drain-timeout", "1"),
