@@ -4,6 +4,7 @@ Calls of the proxy, as their callers see them.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Protocol
 
 from attrs import frozen
@@ -13,8 +14,8 @@ from zope.interface import implementer
 
 from invproxy.agent.peer import OriginalPeer
 from invproxy.discard import DISCARD
-from invproxy.errors import CLIENT_GONE, INTERNAL, Fault
-from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.errors import CLIENT_GONE, INTERNAL, Code, Fault
+from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 
 _NOBODY = OriginalPeer(UNIXAddress(None), False)
@@ -247,3 +248,19 @@ class PostCall(Call):
 
     def resumeUpload(self) -> None:
         self._bringer.postHolds(self, False)
+
+
+def errorResponse(code: Code, *, bodyless: bool) -> bytes:
+    """
+    Write the response that tells of a failure, for proxies that do not read it from the call's own head.
+
+    @param code: what kind of failure.
+    @param bodyless: whether the request was one to which no body is sent.
+    """
+    text = f"{code.sentence}\n".encode()
+    try:
+        reason = HTTPStatus(code.status).phrase.encode("ascii")
+    except ValueError:
+        reason = b"Error"
+    head = responseHead(code.status, reason, b"\r\nContent-Type: text/plain", length=len(text))
+    return head.encode() + (b"" if bodyless else text)

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -54,11 +55,11 @@ def _keepAlive(protocol: IProtocol) -> IProtocol:
     return protocol
 
 
-def splitURL(url: str, what: str) -> SplitResult:
+def splitURL(url: str, complaint: str) -> SplitResult:
     """
     Take the URL of a server apart.
 
-    @param what: how to call it in an error; the URL itself might hold a password, and is not shown.
+    @param complaint: what to say of another; the URL itself might hold a password, and is not shown.
     @raise ConfigError: if it is not C{http://} or C{https://}, a host and maybe a port, and a path.
     """
     try:
@@ -68,7 +69,7 @@ def splitURL(url: str, what: str) -> SplitResult:
             return parts
     except ValueError:  # a port or an address that is none
         pass
-    raise ConfigError(f"{what} is not http://host[:port] or https://host[:port]")
+    raise ConfigError(complaint)
 
 
 def _portOf(parts: SplitResult) -> int:
@@ -100,7 +101,7 @@ def endpointFor(
 def _throughForwardProxy(
     reactor: IReactorTime, url: str, host: str, port: int, settings: AgentSettings
 ) -> IStreamClientEndpoint:
-    parts = splitURL(url, "the http proxy")
+    parts = splitURL(url, "the http proxy is not http://[user:password@]host[:port]")
     name = parts.hostname or ""
     endpoint: IStreamClientEndpoint = HostnameEndpoint(
         reactor, name, _portOf(parts), timeout=settings.connectTimeout
@@ -139,7 +140,7 @@ def _secure(
         options = optionsForClientTLS(
             host, trustRoot=trustRoot, clientCertificate=mine, extraCertificateOptions=extra
         )
-    except (SSL.Error, crypto.Error, ValueError) as error:
+    except (SSL.Error, crypto.Error, VerifyError, ValueError) as error:
         why = "a certificate or key for the link to the proxy is not valid PEM, or they do not belong together"
         raise ConfigError(why) from error
     return wrapClientTLS(options, endpoint, clock=reactor)

@@ -54,7 +54,7 @@ class ProxyLink:
         @param endpoint: where to connect instead of what C{url} says.
         @raise ConfigError: if one of these cannot be used.
         """
-        parts = splitURL(url, "the proxy's URL")
+        parts = splitURL(url, "the proxy's URL is not http://host[:port][/base] or https://...")
         if "@" in parts.netloc:
             raise ConfigError(
                 "the proxy's URL must not hold a user or password: use a token instead"

@@ -5,16 +5,16 @@ L{invproxy.resources.ResourceOrigin}.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from zope.interface import implementer
 
+from invproxy.agent.endpoint import splitURL
 from invproxy.agent.settings import AgentSettings
 from invproxy.client import StreamingClient
-from invproxy.errors import ConfigError
-from invproxy.http1.heads import RequestHead
+from invproxy.errors import ConfigError, Fault
+from invproxy.http1.heads import RequestHead, requestLineFault
+from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 
 
@@ -37,10 +37,19 @@ class HTTPOrigin:
         @param endpoint: where the server is.
         @param authority: the Host for requests that have none.
         @param base: a path to put in front of each target, without a slash at its end.
+        @raise ConfigError: if the authority or the base is none.
         """
         self._client = StreamingClient(clock, endpoint)
-        self._authority = authority.encode("ascii")
-        self._base = base.encode("ascii")
+        self._authority = authority.encode("utf-8")
+        self._base = base.encode("utf-8")
+        try:
+            RequestHead(b"GET", b"/").withHost(self._authority)
+        except Fault:
+            raise ConfigError(
+                f"the origin's host {authority!r} is none, or has characters beyond ASCII"
+            ) from None
+        if requestLineFault(b"GET %b/ HTTP/1.1" % self._base, DEFAULT_LIMITS) is not None:
+            raise ConfigError("the path of the origin's URL must be percent-encoded")
 
     @classmethod
     def fromURL(
@@ -62,24 +71,13 @@ class HTTPOrigin:
             return cls(
                 reactor, UNIXClientEndpoint(reactor, path, timeout=timeout), authority="localhost"
             )
-        try:
-            parts = urlsplit(url)
-            port = parts.port or 80
-        except ValueError as error:
-            raise ConfigError(f"origin {url!r}: {error}") from error
-        if (
-            parts.scheme != "http"
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise ConfigError(f"origin {url!r} is not http://host:port[/base] or unix:/path.sock")
-        if not url.isascii():
-            raise ConfigError(
-                f"origin {url!r} has characters beyond ASCII: write them percent-encoded"
-            )
-        endpoint = HostnameEndpoint(reactor, parts.hostname, port, timeout=timeout)
+        complaint = "the origin is not http://host:port[/base] or unix:/path.sock"
+        parts = splitURL(url, complaint)
+        if parts.scheme != "http" or "@" in parts.netloc:
+            raise ConfigError(complaint)
+        endpoint = HostnameEndpoint(
+            reactor, parts.hostname or "", parts.port or 80, timeout=timeout
+        )
         return cls(reactor, endpoint, authority=parts.netloc, base=parts.path.rstrip("/"))
 
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:

@@ -10,13 +10,12 @@ by which the proxy knows that we are at work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from invproxy.agent.calls import FetchCall, PostCall
+from invproxy.agent.calls import FetchCall, PostCall, errorResponse
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.peer import OriginalPeer
 from invproxy.agent.settings import AgentSettings
@@ -24,7 +23,7 @@ from invproxy.discard import DISCARD
 from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, Code, Fault
 from invproxy.http1.fields import dropper, value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
-from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
@@ -412,14 +411,8 @@ class Replay:
         assert self._post is not None
         self._status = code.status
         self._answerEnded = True
-        text = f"{code.sentence}\n".encode()
-        try:
-            reason = HTTPStatus(code.status).phrase.encode("ascii")
-        except ValueError:
-            reason = b"Error"
-        head = responseHead(code.status, reason, b"\r\nContent-Type: text/plain", length=len(text))
         bodyless = self._head is not None and self._head.method == b"HEAD"
-        self._send(head.encode() + (b"" if bodyless else text))
+        self._send(errorResponse(code, bodyless=bodyless))
         self._post.upload.finish()
 
     def pauseUpload(self) -> None:
