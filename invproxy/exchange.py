@@ -374,7 +374,8 @@ class Exchange:
     def fail(self, fault: Fault) -> None:
         if self.state < DONE:
             self._break(fault)
-            self.answer.fail(fault)
+            if not self._answerEnded:  # as it may have on an upgraded connection
+                self.answer.fail(fault)
 
     def pauseUpload(self) -> None:
         self.body.pause()

@@ -1,0 +1,378 @@
+"""
+The proxy as a service: it begins, says where, and ends in good order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from invproxy.errors import ConfigError
+from invproxy.interfaces import IAccessLog
+from invproxy.proxy.service import Addresses, ProxyService
+from invproxy.proxy.settings import ProxySettings
+from invproxy.test.rawcalls import OURS, PLAIN, Bench, Call, idsOf
+from invproxy.testing import MemoryNetwork
+
+PUBLIC = "tcp:8080:interface=127.0.0.1"
+AGENTS = "tcp:8082:interface=127.0.0.1"
+ADMIN = "tcp:8081:interface=127.0.0.1"
+
+
+@implementer(IAccessLog)
+class Lines:
+    """
+    An access log in memory.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[object, ...]] = []
+
+    def log(self, *fields: object) -> None:
+        self.lines.append(fields)
+
+
+class ServiceBench(Bench):
+    """
+    A L{ProxyService} in the place of a bare proxy.
+    """
+
+    def __init__(self, settings: ProxySettings | None = None, **options: Any) -> None:
+        self.network = MemoryNetwork()
+        self.network.advance(1_800_000_000)
+        self.prefix = b""
+        self.lines = Lines()
+        self.calls: list[Call] = []
+        self.service = ProxyService(
+            self.network, settings, accessLog=self.lines, **{"listen": [PUBLIC], **options}
+        )
+        self.proxy = self.service.resource
+
+    def start(self) -> Addresses:
+        """
+        Start it.
+        """
+        self.service.startService()
+        return self.network.resultOf(self.service.whenReady())
+
+    def at(self, port: int | str, data: bytes) -> Call:
+        """
+        Send bytes to any of its addresses.
+        """
+        if isinstance(port, str):
+            client = self.network.client(port)
+        else:
+            client = self.network.client("127.0.0.1", port)
+        client.send(data)
+        self.network.pump()
+        return self.note(Call(client, b"GET"))
+
+    def note(self, call: Call) -> Call:
+        self.calls.append(call)
+        return call
+
+    def raw(self, data: bytes, **options: Any) -> Call:
+        return self.note(super().raw(data, **options))
+
+
+HEALTH = b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class ServiceCase(SynchronousTestCase):
+    """
+    What these tests share.
+    """
+
+    def bench(self, started: bool = True, **options: Any) -> ServiceBench:
+        settings = options.pop("settings", {})
+        bench = ServiceBench(ProxySettings(**settings), **options)
+        if started:
+            bench.start()
+            bench.fetch(b"0" * 32) if "agentListen" not in options else None
+        return bench
+
+    def assertQuiet(self, bench: ServiceBench) -> None:
+        """
+        Is nothing left: no connection, no port, no delayed call?
+        """
+        bench.network.pump()
+        self.assertEqual(bench.network.connections, [])
+        self.assertEqual(bench.network.getReaders(), [])
+        self.assertEqual(bench.network.getDelayedCalls(), [])
+
+
+class StartTests(ServiceCase):
+    """
+    L{ProxyService.startService} and L{ProxyService.whenReady}.
+    """
+
+    def test_interface(self) -> None:
+        """
+        It is a service.
+        """
+        verifyObject(IService, self.bench(False).service)
+
+    def test_addresses(self) -> None:
+        """
+        It says where it listens, with real ports and addresses that can be used.
+        """
+        bench = self.bench(
+            False,
+            listen=["tcp:0", "unix:/run/p.sock", "tcp6:8085:interface=\\:\\:1", "tcp:8086"],
+            agentListen=[AGENTS],
+            adminListen=ADMIN,
+        )
+        before = bench.service.whenReady()
+        self.assertNoResult(before)
+        addresses = bench.start()
+        self.assertEqual(self.successResultOf(before), addresses)
+        self.assertRegex(addresses.public[0], r"^http://127\.0\.0\.1:[1-9][0-9]+$")
+        self.assertEqual(
+            addresses.public[1:],
+            ["unix:/run/p.sock", "http://[::1]:8085", "http://127.0.0.1:8086"],
+        )
+        self.assertEqual(addresses.agents, ["http://127.0.0.1:8082"])
+        self.assertEqual(addresses.admin, "http://127.0.0.1:8081")
+
+    def test_works(self) -> None:
+        """
+        A request goes through, on a UNIX socket too, and leaves a line in the access log; an agent's calls leave none.
+        """
+        bench = self.bench(listen=[PUBLIC, "unix:/run/p.sock"])
+        client = bench.ask(fields=b"User-Agent: me\r\nReferer: there\r\n", target=b"/a")
+        unix = bench.at("/run/p.sock", b"GET /b HTTP/1.1\r\nHost: web\r\n\r\n")
+        for identifier in bench.pending():
+            bench.fetch(identifier)
+            bench.respond(identifier, PLAIN)
+        self.assertEqual((client.status, unix.status), (200, 200))
+        first, second = bench.lines.lines
+        self.assertEqual(
+            first[:11],
+            ("127.0.0.1", "", 1_800_000_000, b"GET", b"/a", 1, 200, 2, 0, b"there", b"me"),
+        )
+        self.assertEqual((len(str(first[11])), first[12]), (32, ""))
+        self.assertEqual((second[0], second[4]), ("unix", b"/b"))
+
+    def test_loggedErrors(self) -> None:
+        """
+        Errors are logged with their codes; so is a request that was none, and a client that left.
+        """
+        bench = self.bench()
+        bench.ask(b"TRACE")
+        bench.raw(b"nonsense\r\n\r\n")
+        bench.ask().leave()
+        self.assertEqual(
+            [(line[6], line[12]) for line in bench.lines.lines],
+            [(405, "method-not-allowed"), (400, "bad-request"), (0, "client-gone")],
+        )
+
+    def test_agentListen(self) -> None:
+        """
+        With addresses for agents the public ones serve no agent.
+        """
+        bench = self.bench(listen=[PUBLIC], agentListen=[AGENTS])
+        poll = (
+            b"GET /agent/pending HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n\r\n"
+        )
+        self.assertEqual(bench.at(8080, poll).status, 404)
+        parked = bench.at(8082, poll)
+        self.assertEqual(parked.status, 0)
+        client = bench.ask()
+        self.assertEqual(len(idsOf(parked)), 1)
+        self.assertEqual(client.status, 0)
+        self.assertEqual(bench.at(8082, b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").status, 404)
+
+    def test_admin(self) -> None:
+        """
+        The admin endpoint is another address; it is ready while the proxy is.
+        """
+        bench = self.bench(adminListen=ADMIN)
+        self.assertEqual(bench.at(8081, HEALTH % b"readyz").status, 200)
+        self.assertEqual(bench.at(8081, HEALTH % b"healthz").status, 200)
+        self.assertEqual(bench.at(8081, HEALTH % b"api/status").status, 200)
+        self.assertIsNone(self.bench(False).start().admin)
+
+    def test_takenPort(self) -> None:
+        """
+        A taken port fails, and leaves nothing behind that listens.
+        """
+        bench = self.bench(False, listen=["tcp:8083:interface=127.0.0.1", PUBLIC])
+        taken = bench.network.listenTCP(8080, bench.service._sites["public"])
+        bench.service.startService()
+        bench.network.pump()
+        failure = self.failureResultOf(bench.service.whenReady(), CannotListenError)
+        self.assertEqual(failure.value.port, 8080)
+        self.failureResultOf(bench.service.whenReady(), CannotListenError)
+        self.assertIsNotNone(bench.at(8083, b"").client.closed)
+        self.successResultOf(bench.service.stopService())
+        taken.stopListening()
+        self.assertQuiet(bench)
+
+    def test_badEndpoint(self) -> None:
+        """
+        An endpoint that is none is a L{ConfigError} that names it.
+        """
+        for description in ("none:8080", "tcp:x", ""):
+            bench = self.bench(False, listen=[description])
+            bench.service.startService()
+            failure = self.failureResultOf(bench.service.whenReady(), ConfigError)
+            self.assertIn(repr(description), str(failure.value))
+
+    def test_maxConnections(self) -> None:
+        """
+        Clients are counted, agents are not.
+        """
+        bench = self.bench(settings={"maxConnections": 2})
+        polls = [bench.poll() for _ in range(5)]
+        bench.ask()
+        bench.ask()
+        surplus = bench.ask()
+        self.assertEqual((surplus.status, surplus.error), (503, "too-many-connections"))
+        self.assertEqual([poll.status for poll in polls].count(200), 2)
+        self.assertEqual(bench.fetch(b"1").status, 404)
+
+
+class StopTests(ServiceCase):
+    """
+    L{ProxyService.stopService}.
+    """
+
+    def stop(self, bench: ServiceBench) -> Deferred[None]:
+        stopped: Deferred[None] = bench.service.stopService()
+        bench.network.pump()
+        return stopped
+
+    def test_nothingInFlight(self) -> None:
+        """
+        At once, with parked polls and idle connections closed, and no clock left behind.
+        """
+        bench = self.bench(adminListen=ADMIN, agentListen=[AGENTS])
+        idle = bench.at(8080, b"")
+        poll = bench.at(
+            8082,
+            b"GET /agent/pending HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n\r\n",
+        )
+        stopped = self.stop(bench)
+        self.assertEqual(idsOf(poll), [])
+        self.assertTrue(idle.isClosed and poll.isClosed)
+        self.closeAll(bench)
+        self.successResultOf(stopped)
+        self.assertQuiet(bench)
+
+    def test_neverStarted(self) -> None:
+        """
+        Or before it was started.
+        """
+        bench = self.bench(False)
+        self.successResultOf(bench.service.stopService())
+        self.assertQuiet(bench)
+
+    def test_drains(self) -> None:
+        """
+        Exchanges in flight come to their ends, with all the calls that take; new ones are refused; it is not ready.
+        """
+        bench = self.bench(adminListen=ADMIN)
+        fetched, queued = bench.ask(), bench.ask()
+        first, second = bench.pending()
+        bench.fetch(first)
+        stopped = self.stop(bench)
+        self.assertEqual(bench.at(8081, HEALTH % b"readyz").status, 503)
+        refused = bench.ask()
+        self.assertEqual((refused.status, refused.error), (503, "draining"))
+        bench.advance(5)
+        self.assertNoResult(stopped)
+        self.assertEqual(bench.respond(first, PLAIN).status, 200)
+        self.assertEqual(fetched.status, 200)
+        bench.fetch(second, OURS)
+        call = bench.respond(second, fields=OURS)
+        call.chunk(PLAIN[:-1])
+        bench.advance(5)
+        self.assertNoResult(stopped)
+        call.chunk(PLAIN[-1:])
+        call.end()
+        self.assertEqual((queued.reply.body, call.status), (b"ok", 200))
+        self.assertIsNotNone(bench.at(8080, b"").client.closed)
+        self.closeAll(bench)
+        self.successResultOf(stopped)
+        self.assertQuiet(bench)
+
+    def closeAll(self, bench: ServiceBench) -> None:
+        """
+        Close the clients' ends of connections that the proxy has closed.
+        """
+        for call in bench.calls:
+            if call.client.ended:
+                call.client.close()
+        bench.network.pump()
+
+    def test_bounded(self) -> None:
+        """
+        But not for longer than the drain timeout; then all is cut.
+        """
+        bench = self.bench(settings={"drainTimeout": 10.0})
+        queued, fetched, responding = (bench.ask() for _ in range(3))
+        _, second, third = bench.pending()
+        bench.fetch(second, OURS)
+        bench.fetch(third, OURS)
+        bench.respond(second, fields=OURS)
+        call = bench.respond(third, fields=OURS)
+        call.chunk(PLAIN[:-1])
+        bench.poll()
+        stopped = self.stop(bench)
+        bench.advance(9.9)
+        self.assertNoResult(stopped)
+        self.assertFalse(responding.isClosed)
+        bench.advance(0.2)
+        self.successResultOf(stopped)
+        self.assertTrue(responding.isCut)
+        self.assertTrue(queued.isClosed and fetched.isClosed)
+        self.assertEqual(bench.proxy.mailboxes.exchanges, {})
+        self.assertQuiet(bench)
+
+    def test_upgradedIsCut(self) -> None:
+        """
+        Upgraded connections are given the same time.
+        """
+        bench = self.bench(settings={"drainTimeout": 10.0})
+        client = bench.ask(fields=b"Connection: upgrade\r\nUpgrade: echo\r\n")
+        (identifier,) = bench.pending()
+        fetch = bench.fetch(identifier, OURS)
+        call = bench.respond(identifier, fields=OURS)
+        call.chunk(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        stopped = self.stop(bench)
+        bench.advance(5)
+        client.send(b"x")
+        self.assertTrue(fetch.reply.body.endswith(b"x"))
+        bench.advance(5)
+        self.successResultOf(stopped)
+        self.assertTrue(client.isClosed)
+        self.assertQuiet(bench)
+
+    def test_clientDoesNotRead(self) -> None:
+        """
+        A client that does not read its answer does not stop it from stopping.
+        """
+        bench = self.bench(settings={"drainTimeout": 10.0})
+        client = bench.ask()
+        client.client.stopReading()
+        (identifier,) = bench.pending()
+        bench.fetch(identifier)
+        call = bench.respond(identifier)
+        call.chunk(b"HTTP/1.1 200 OK\r\nContent-Length: 80000\r\n\r\n" + b"x" * 60000)
+        call.chunk(b"x" * 20000)
+        call.end()
+        self.assertEqual(call.status, 200)
+        stopped = self.stop(bench)
+        bench.advance(9)
+        self.assertNoResult(stopped)
+        bench.advance(1.5)
+        self.successResultOf(stopped)
+        client.leave()
+        self.closeAll(bench)
+        self.assertQuiet(bench)
