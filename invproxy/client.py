@@ -7,6 +7,8 @@ followed, decoded or rewritten. One request is on a connection at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -27,7 +29,7 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
-from invproxy.transport import StreamTransport, begin, closeWriting
+from invproxy.transport import Outlet, StreamTransport, Turn
 
 _MOST_EARLY = 65536
 """Bytes of a request body that are taken while its connection does not stand yet."""
@@ -103,7 +105,7 @@ class ClientStream:
 
     def _send(self, *pieces: bytes) -> None:
         if self._connection is not None:
-            self._connection.sendAll(pieces)
+            self._connection.send(*pieces)
             return
         self._early += pieces
         self._earlySize += sum(map(len, pieces))
@@ -160,7 +162,7 @@ class ClientStream:
         self._connection = connection
         connection.carry(self)
         early, self._early = self._early, []
-        connection.sendAll((self.head.encode(), *early))
+        connection.send(self.head.encode(), *early)
         if self._paused:
             connection.pauseReading()
         if self._earlySize >= _MOST_EARLY and not connection.writingPaused:
@@ -200,10 +202,12 @@ class ClientConnection(Protocol):
     """
     One connection to a server.
 
+    @ivar send: writes pieces of bytes to the server.
     @ivar writingPaused: whether the server takes less than is written.
     """
 
     transport: StreamTransport  # type: ignore[assignment]
+    send: Callable[..., None]
     writingPaused = False
     _reader: ResponseReader
     _stream: ClientStream | None = None
@@ -231,16 +235,11 @@ class ClientConnection(Protocol):
         head = self._reader.head
         return head is not None and head.status == 101
 
-    def sendAll(self, pieces: tuple[bytes, ...]) -> None:
-        """
-        Write to the server.
-        """
-        self.transport.writeSequence(pieces)
-
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        begin(self.transport, self)
+        self._outlet = Outlet(self.transport, self, self._client.turn)
+        self.send = self._outlet.write
         self._client.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -329,12 +328,10 @@ class ClientConnection(Protocol):
         End the direction towards the server of an upgraded connection.
         """
         self._writingClosed = True
-        # Without a producer first: with one that is paused, the transport would never come to it.
-        self.transport.unregisterProducer()
         if self._readingClosed:
             self._release(stream)
             self.close()
-        elif not closeWriting(self.transport):
+        elif not self._outlet.closeWriting():
             self.close()
 
     def close(self) -> None:
@@ -343,8 +340,7 @@ class ClientConnection(Protocol):
         """
         self._client.drop(self)
         if not self._lost:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._outlet.close()
 
     def abort(self) -> None:
         """
@@ -353,8 +349,7 @@ class ClientConnection(Protocol):
         self._client.drop(self)
         self._stream = None
         if not self._lost:
-            self.transport.unregisterProducer()
-            self.transport.abortConnection()
+            self._outlet.abort()
 
     def pauseReading(self) -> None:
         """
@@ -415,6 +410,7 @@ class StreamingClient:
         @param maxKept: how many idle connections are kept.
         """
         self.limits = limits
+        self.turn = Turn(clock)
         self.connections: set[ClientConnection] = set()
         self._clock = clock
         self._endpoint = endpoint

@@ -27,7 +27,7 @@ from invproxy.http1.heads import RequestHead
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IPeer, IUpload
 from invproxy.server.stream import ServerStream
-from invproxy.transport import StreamTransport, begin, closeWriting, isSecure
+from invproxy.transport import Outlet, StreamTransport, isSecure
 
 if TYPE_CHECKING:
     from invproxy.server.site import StreamingSite
@@ -70,9 +70,11 @@ class Channel(Protocol):
     @ivar site: what all connections of this server share.
     @ivar closing: whether the connection ends with the present answer.
     @ivar secure: whether it is over TLS.
+    @ivar send: writes pieces of bytes to the connection.
     """
 
     transport: StreamTransport  # type: ignore[assignment]
+    send: Callable[..., None]
     closing = False
     secure = False
     streams = True
@@ -111,7 +113,8 @@ class Channel(Protocol):
 
     def connectionMade(self) -> None:
         self.secure = isSecure(self.transport)
-        begin(self.transport, self)
+        self._outlet = Outlet(self.transport, self, self.site.turn)
+        self.send = self._outlet.write
         self._surplus = not self.site.admit(self)
         self._await(self.site.headTimeout, Channel.close)
 
@@ -357,18 +360,6 @@ class Channel(Protocol):
 
     # Writing and closing.
 
-    def send(self, data: bytes) -> None:
-        """
-        Write to the connection.
-        """
-        self.transport.write(data)
-
-    def sendAll(self, pieces: tuple[bytes, ...]) -> None:
-        """
-        Write several pieces to the connection.
-        """
-        self.transport.writeSequence(pieces)
-
     def cut(self, stream: ServerStream) -> None:
         """
         End a response that broke, so that it never looks whole.
@@ -404,9 +395,7 @@ class Channel(Protocol):
         return self._lingering or self._ending or self._lost
 
     def _closeWriting(self) -> None:
-        # Without a producer first: with one that is paused, the transport would never come to it.
-        self.transport.unregisterProducer()
-        if self._readingEnded or not closeWriting(self.transport):
+        if self._readingEnded or not self._outlet.closeWriting():
             self.close()
 
     def close(self) -> None:
@@ -416,8 +405,7 @@ class Channel(Protocol):
         if not self._ending and not self._lost:
             self._ending = True
             self._await(self.site.idleTimeout, Channel.abort)
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._outlet.close()
 
     def abort(self) -> None:
         """
@@ -425,8 +413,7 @@ class Channel(Protocol):
         """
         if not self._lost:
             self._ending = True
-            self.transport.unregisterProducer()
-            self.transport.abortConnection()
+            self._outlet.abort()
 
     def linger(self) -> None:
         """
@@ -438,8 +425,7 @@ class Channel(Protocol):
         self._stream = None
         self._flooded = self._uploadPaused = False
         self._adjustReading()
-        self.transport.unregisterProducer()
-        if closeWriting(self.transport):
+        if self._outlet.closeWriting():
             self._await(self.site.idleTimeout, Channel.abort)  # until all is written
         else:
             self._await(_LINGER, Channel.close)

@@ -18,6 +18,7 @@ from invproxy.interfaces import IOrigin
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
 from invproxy.timers import Wheel
+from invproxy.transport import Turn
 
 _SURPLUS = 64
 """Connections beyond the bound that still get to hear why they are refused; the rest is closed at once."""
@@ -40,6 +41,7 @@ class StreamingSite(Factory):
     @ivar origin: what answers the requests.
     @ivar clock: what tells the time.
     @ivar wheel: the deadlines of the connections.
+    @ivar turn: what collects what they write.
     @ivar clients: how many clients are connected, agents' links left out.
     """
 
@@ -75,6 +77,7 @@ class StreamingSite(Factory):
         self.isAgentCall = isAgentCall
         self.streamEnded = streamEnded
         self.wheel = Wheel(clock)
+        self.turn = Turn(clock)
         self.clients = 0
         self._maxConnections = maxConnections
         self._channels: set[Channel] = set()

@@ -130,7 +130,7 @@ class ServerStream:
             return
         size = len(data)
         if self._chunked:
-            self._channel.sendAll((b"%x\r\n" % size, data, b"\r\n"))
+            self._channel.send(b"%x\r\n" % size, data, b"\r\n")
         else:
             if self._left >= 0:
                 if size > self._left:
