@@ -943,7 +943,7 @@ class ResponseTests(BenchCase):
         @return: a proxy, a client that does not keep up since the very last piece of a response, the call that brought
             it, which lacks its own last chunk, and the size of the response.
         """
-        for size in range(65_000, 80_000, 500):
+        for size in range(69_000, 70_000, 20):
             bench, client, identifier = self.exchange(capacity=4096)
             client.client.stopReading()
             call = bench.respond(identifier)
