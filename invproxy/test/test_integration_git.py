@@ -184,6 +184,7 @@ class GitTests(IntegrationTestCase):
         skip = "git is not installed"
 
     def setUp(self) -> None:
+        self.now = 1_700_000_000
         self.server = gitServer()
         sharedAgent("git", f"http://127.0.0.1:{self.server.server_port}")
         self.place = os.path.abspath(self.mktemp())
@@ -207,6 +208,9 @@ class GitTests(IntegrationTestCase):
         @return: what it has printed.
         """
         header = "http.extraHeader=X-Inverting-Proxy-Backend: git"
+        # What git negotiates goes by dates: each commit has its own.
+        self.now += 1
+        date = f"{self.now} +0000"
         done = subprocess.run(
             ["git", "-c", header, *arguments],
             cwd=at or self.place,
@@ -217,6 +221,8 @@ class GitTests(IntegrationTestCase):
                     "GIT_TERMINAL_PROMPT": "0",
                     "GIT_AUTHOR_NAME": "T",
                     "GIT_AUTHOR_EMAIL": "t@example",
+                    "GIT_AUTHOR_DATE": date,
+                    "GIT_COMMITTER_DATE": date,
                     "GIT_COMMITTER_NAME": "T",
                     "GIT_COMMITTER_EMAIL": "t@example",
                 }
