@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -21,7 +20,7 @@ from invproxy.test.programs import (
     sharedAgent,
     sharedProxy,
 )
-from invproxy.test.wires import Aside, Listener, Wire, fieldsOf, firstLine
+from invproxy.test.wires import Aside, Listener, Wire, fieldsOf, firstLine, socketPath
 
 ADDED = frozenset(
     (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
@@ -48,8 +47,7 @@ def unixOrigin() -> Listener:
     """
     The backend on a UNIX socket.
     """
-    # Paths of sockets have to be short, which those of trial are not.
-    return Listener(os.path.join(tempfile.mkdtemp(prefix="invproxy-"), "origin.sock"))
+    return Listener(socketPath())
 
 
 def own(head: bytes) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import os
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import cache, partial
 from typing import Any
@@ -27,7 +26,7 @@ from invproxy.test.programs import (
     sharedAgent,
     sharedProxy,
 )
-from invproxy.test.wires import Aside, Listener, Wire, fieldsOf, firstLine
+from invproxy.test.wires import Aside, Listener, Wire, fieldsOf, firstLine, socketPath
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -364,7 +363,7 @@ def unixOrigin() -> Listener:
     """
     A backend on a UNIX socket.
     """
-    return Listener(os.path.join(tempfile.mkdtemp(prefix="invproxy-"), "raw.sock"))
+    return Listener(socketPath())
 
 
 class UpgradeTests(IntegrationTestCase):

@@ -4,9 +4,13 @@ Raw sockets for the integration tests: what is written is exactly what is sent, 
 
 from __future__ import annotations
 
+import atexit
+import os
 import select
+import shutil
 import socket
 import struct
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +19,15 @@ from typing import TypeVar
 from invproxy.test.programs import DEADLINE
 
 Result = TypeVar("Result")
+
+
+def socketPath() -> str:
+    """
+    A path for a UNIX socket: short, as these have to be, and gone when the tests have ended.
+    """
+    place = tempfile.mkdtemp(prefix="invproxy-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return os.path.join(place, "socket")
 
 
 class Wire:
