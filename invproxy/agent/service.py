@@ -90,8 +90,8 @@ class AgentService(Service):
         """
         Wait until a call of the proxy has gone well.
 
-        @return: fires with the name of the carrier in use, C{"poll"}; fails with L{CancelledError} if the service is
-            stopped before.
+        @return: fires with the name of the carrier in use, C{"poll"}; fails with L{CancelledError
+            <twisted.internet.defer.CancelledError>} if the service is stopped before.
         """
         if self._ready:
             return succeed(PollCarrier.name)

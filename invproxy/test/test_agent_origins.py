@@ -24,7 +24,7 @@ def unsent(wire: Any) -> int:
     How many bytes a test has written that the network did not take.
     """
     transport = wire.transport
-    joined = len(transport.dataBuffer) - transport.offset
+    joined: int = len(transport.dataBuffer) - transport.offset
     return joined + sum(len(piece) for piece in transport._tempDataBuffer)
 
 
