@@ -61,7 +61,7 @@ class WheelTests(SynchronousTestCase):
             self.assertLessEqual(asked, when + 0.25 + 0.011)
             self.assertEqual(watched.askedAt, 0)
 
-    @given(st.floats(1, 2e9), st.lists(st.floats(0.0, 20.0), min_size=1), st.floats(0.01, 3.0))
+    @given(st.floats(1, 2e9), st.lists(st.floats(0.0, 20.0), min_size=1), st.floats(0.05, 3.0))
     def test_always(self, start: float, waits: list[float], resolution: float) -> None:
         """
         So it is for any times.
