@@ -150,6 +150,7 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         self.site.forget(self)
+        self.site.wheel.forget(self)
         if not self._isAgent:
             self.site.clients -= 1
         stream, self._stream = self._stream, None
@@ -255,6 +256,7 @@ class Channel(Protocol):
         """
         Go on after an answer.
         """
+        self._outlet.flush()  # now, as nothing more belongs to it, and so that it shows whether the client keeps up
         self.site.streamEnded(stream)
         if stream is not self._stream:
             return

@@ -28,7 +28,6 @@ def examples(count: int) -> settings:
     return settings(
         max_examples=asked or count,
         derandomize=not asked,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

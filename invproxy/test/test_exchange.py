@@ -736,5 +736,5 @@ class AnythingTests(SynchronousTestCase):
         Each exchange is answered at most once and by its own response, ends exactly once, and nothing is left over.
         """
         run_state_machine_as_test(
-            Anything, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
+            Anything, settings=settings(max_examples=100, stateful_step_count=40)
         )
