@@ -19,7 +19,8 @@ from twisted.application.service import IService
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import ConfigError
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
-from invproxy.options import Option, TableOptions, Values, count, duration, number, switch, text
+from invproxy.options import Option, TableOptions, Values, duration, number, switch
+from invproxy.parsers import count, text
 from invproxy.urls import forwardProxy, hostPort, httpProxyFor, isAuthority, originURL, proxyURL
 
 PROGRAM = "invproxy-agent"

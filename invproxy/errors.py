@@ -45,7 +45,10 @@ ORIGIN_REFUSED = Code("origin-refused", 502, "The backend cannot be reached by i
 ORIGIN_BAD_RESPONSE = Code("origin-bad-response", 502, "The backend's answer is not valid HTTP.")
 AGENT_LOST = Code("agent-lost", 502, "The agent went away before the answer. Try again.")
 AGENT_OFFLINE = Code(
-    "agent-offline", 503, "No agent is connected for this backend. Start it and try again.", retryAfter=5
+    "agent-offline",
+    503,
+    "No agent is connected for this backend. Start it and try again.",
+    retryAfter=5,
 )
 DRAINING = Code("draining", 503, "The proxy is about to stop. Try again.", retryAfter=1)
 TOO_MANY_CONNECTIONS = Code(

@@ -18,7 +18,8 @@ Rules that both sides keep, and that the contract suite in C{invproxy.test.test_
  - C{open} may call the answer before it returns.
  - After C{abort} the answer is not called any more; after the answer's C{finish} or C{fail} the rest of the upload is
    ignored.
- - After C{respond} with a 101 both directions are raw bytes, and C{finish} closes one direction.
+ - After C{respond} with a 101 both directions are raw bytes, C{finish} closes one direction, and C{fail} may still
+   follow it.
  - Pausing is a request: what was already read may still come. Repeating it changes nothing.
 """
 

@@ -29,6 +29,7 @@ from twisted.python import usage
 
 from invproxy import __version__
 from invproxy.errors import ConfigError
+from invproxy.parsers import flag, seconds, text
 
 PREFIX = "INVPROXY_"
 """What the names of environment variables begin with."""
@@ -148,11 +149,11 @@ class Values:
                 continue
             given[option.name] = found
             several = []
-            for text in found.texts:
+            for each in found.texts:
                 try:
-                    several.append(option.parse(text))
+                    several.append(option.parse(each))
                 except ConfigError as error:
-                    raise values.fault(option.name, str(error), text) from None
+                    raise values.fault(option.name, str(error), each) from None
             parsed[option.name] = tuple(several) if option.repeatable else several[-1]
         return values
 
@@ -309,7 +310,7 @@ def _fromFile(table: Iterable[Option], config: Values) -> dict[str, _Given]:
             raise config.fault(CONFIG.name, f"has the unknown key {quoted(key)}{hint}")
         texts = _textsOf(option, value, path)
         if texts:  # An empty array says that there is nothing to say.
-            given[key] = _Given(texts, "file", f"{key} in {quoted(path)}")
+            given[key] = _Given(texts, "file", f"{key} in {path!r}")
     return given
 
 
@@ -330,7 +331,7 @@ def _textsOf(option: Option, value: object, path: str) -> tuple[str, ...]:
                 names += ", or an array of those"
             shown = "(value not shown)" if option.secret else f"is {quoted(item)}"
             raise ConfigError(
-                f"--{option.name} {shown} ({option.name} in {quoted(path)}): must be {names}"
+                f"--{option.name} {shown} ({option.name} in {path!r}): must be {names}"
             )
         texts.append(str(item).lower() if isinstance(item, bool) else str(item))
     if option.separator and texts:
@@ -360,87 +361,6 @@ def oneLine(text: str) -> str:
     Bring a message of somebody else's onto one line.
     """
     return " ".join(text.split())
-
-
-# Parsers. Each makes a value of a text, or raises a ConfigError that says what is allowed.
-
-_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.ASCII).fullmatch
-_INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
-_LONGEST = 1e9
-_SHORTEST = 0.1  # of those that nothing could do without a pause
-
-
-def text(given: str) -> str:
-    """
-    Any text but an empty one.
-    """
-    if not given.strip():
-        raise ConfigError("must not be empty")
-    return given
-
-
-def seconds(given: str) -> float:
-    """
-    A time in seconds: an integer or a decimal fraction, 0 or more.
-    """
-    # What float() takes beyond this (inf, nan, 1_0, white space) is more often a slip.
-    if not _NUMBER(given) or (value := float(given)) > _LONGEST:
-        raise ConfigError("must be a number of seconds, 0 or more, such as 30 or 2.5")
-    return value
-
-
-def someSeconds(given: str) -> float:
-    """
-    A time in seconds that must not be 0.
-    """
-    value = seconds(given)
-    if value < _SHORTEST:
-        raise ConfigError(f"must be a number of seconds, {_SHORTEST:g} or more, such as 30 or 2.5")
-    return value
-
-
-def count(least: int = 0, most: int | None = None) -> Callable[[str], int]:
-    """
-    Make a parser of integers.
-
-    @param least: the smallest that is allowed.
-    @param most: the largest that is allowed, if there is one.
-    """
-    bounds = f"{least} or more" if most is None else f"from {least} to {most}"
-
-    def parse(given: str) -> int:
-        if not _INTEGER(given) or not least <= (value := int(given)) <= (most or 10**18):
-            raise ConfigError(f"must be an integer, {bounds}")
-        return value
-
-    return parse
-
-
-def choice(*words: str) -> Callable[[str], str]:
-    """
-    Make a parser that takes one of some words.
-    """
-
-    def parse(given: str) -> str:
-        if given not in words:
-            raise ConfigError(f"must be one of {', '.join(words)}")
-        return given
-
-    return parse
-
-
-_FLAGS = {"1": True, "true": True, "yes": True, "on": True}
-_FLAGS |= {"0": False, "false": False, "no": False, "off": False}
-
-
-def flag(given: str) -> bool:
-    """
-    On or off, in any of the usual words.
-    """
-    value = _FLAGS.get(given.strip().lower())
-    if value is None:
-        raise ConfigError("must be one of 1, true, yes, on, 0, false, no, off")
-    return value
 
 
 # Rows of the usual kinds.

@@ -21,18 +21,8 @@ from invproxy.endpoints import checkEndpoint, isReachable
 from invproxy.errors import ConfigError
 from invproxy.http1.limits import Limits
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
-from invproxy.options import (
-    Option,
-    TableOptions,
-    Values,
-    choice,
-    count,
-    duration,
-    number,
-    someSeconds,
-    switch,
-    text,
-)
+from invproxy.options import Option, TableOptions, Values, duration, number, switch
+from invproxy.parsers import choice, count, someSeconds, text
 from invproxy.proxy.settings import ProxySettings
 
 PROGRAM = "invproxy-server"

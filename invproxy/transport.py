@@ -168,5 +168,6 @@ class Outlet:
         Close the connection now.
         """
         self._pieces = []
+        self._direct = False  # what may still be written is for nobody
         self._transport.unregisterProducer()
         self._transport.abortConnection()

@@ -150,7 +150,6 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         self.site.forget(self)
-        self.site.wheel.forget(self)
         if not self._isAgent:
             self.site.clients -= 1
         stream, self._stream = self._stream, None

@@ -25,7 +25,18 @@ FLOORS = (
     # 4: the two roles.
     ("proxy.*", "agent.*"),
     # 5: assembly.
-    ("options", "urls", "endpoints", "accesslog", "lifecycle", "server_tap", "agent_tap", "cli", "testing.*"),
+    (
+        "parsers",
+        "options",
+        "urls",
+        "endpoints",
+        "accesslog",
+        "lifecycle",
+        "server_tap",
+        "agent_tap",
+        "cli",
+        "testing.*",
+    ),
 )
 """
 The modules of each floor, lowest first, by their names below C{invproxy}; C{name.*} is a package

@@ -222,17 +222,17 @@ class UsageTests(CommandTestCase):
         path = Path(self.mktemp())
         path.write_text("polls = 0\n", encoding="utf-8")
         config = str(path.absolute())
-        time = "must be a number of seconds, 0 or more, such as 30 or 2.5"
+        some = "must be a number of seconds, 0.1 or more, such as 30 or 2.5"
         polls = "must be an integer, from 1 to 100"
         for command, line in (
             (
                 self.start(SERVER, "--poll-timeout", "soon"),
-                f"{SERVER}: --poll-timeout is 'soon' (command line): {time}",
+                f"{SERVER}: --poll-timeout is 'soon' (command line): {some}",
             ),
             (
                 self.start(SERVER, INVPROXY_POLL_TIMEOUT="-1"),
                 f"{SERVER}: --poll-timeout is '-1' (INVPROXY_POLL_TIMEOUT in the environment):"
-                f" {time}",
+                f" {some}",
             ),
             (
                 self.start(AGENT, "--config", config),

@@ -17,19 +17,15 @@ from invproxy.options import (
     Option,
     TableOptions,
     Values,
-    choice,
-    count,
     duration,
-    flag,
     markdownTable,
     number,
     oneLine,
     quoted,
-    seconds,
     switch,
-    text,
     variableOf,
 )
+from invproxy.parsers import choice, count, flag, seconds, text
 
 PAGE = Path(invproxy.__file__).parent.parent / "docs" / "options.md"
 
