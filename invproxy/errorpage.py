@@ -21,7 +21,7 @@ TEXT = "text/plain"
 HTML = "text/html"
 JSON = "application/json"
 
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _RANGE = re.compile(
     rb"(\*|[!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*(?:;(.*))?", re.DOTALL
 ).fullmatch

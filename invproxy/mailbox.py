@@ -111,14 +111,18 @@ class Mailbox:
 
     # Presence.
 
-    def see(self) -> None:
+    def see(self) -> bool:
         """
         Take note of a call of an agent.
+
+        @return: whether it begins a new session.
         """
         now = self._clock.seconds()
-        if now - self.lastSeen() > _NEW_SESSION:
+        isNew = now - self.lastSeen() > _NEW_SESSION
+        if isNew:
             self.sessionBegan = now
         self._seen = now
+        return isNew
 
     def lastSeen(self) -> float:
         """
@@ -160,6 +164,7 @@ class Mailboxes:
         self._maxPending = maxPending
         self._maxBackends = maxBackends
         self._offlineAfter = offlineAfter
+        # In the order in which the sessions of their agents began.
         self._mailboxes: dict[str, Mailbox] = {}
 
     def __iter__(self) -> Iterator[Mailbox]:
@@ -182,8 +187,15 @@ class Mailboxes:
             if len(self._mailboxes) >= self._maxBackends:
                 self._evict()
             mailbox = self._mailboxes[backend] = Mailbox(backend, self._clock, self._maxPending)
-        mailbox.see()
+        if mailbox.see():
+            self._mailboxes[backend] = self._mailboxes.pop(backend)
         return mailbox
+
+    def latest(self) -> Mailbox | None:
+        """
+        Find the mailbox of the backend whose agent's session began most recently.
+        """
+        return next(reversed(self._mailboxes.values()), None)
 
     def _evict(self) -> None:
         inUse = {id(exchange.mailbox) for exchange in self.exchanges.values()}

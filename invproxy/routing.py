@@ -36,10 +36,7 @@ class OpenRouter:
             label = (
                 (head.host or b"").partition(b":")[0].partition(b".")[0].lower().decode("latin-1")
             )
-            mailbox = self._mailboxes.get(label) or self._latest()
+            mailbox = self._mailboxes.get(label) or self._mailboxes.latest()
         if mailbox is None or self._mailboxes.isOffline(mailbox):
             raise Fault(AGENT_OFFLINE)
         return mailbox
-
-    def _latest(self) -> Mailbox | None:
-        return max(self._mailboxes, key=lambda mailbox: mailbox.sessionBegan, default=None)

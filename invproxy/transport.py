@@ -88,7 +88,7 @@ class Outlet:
     public; a transport that is something else (TLS, another reactor's) is written to in the ordinary way.
     """
 
-    __slots__ = ("_direct", "_pieces", "_size", "_transport", "_turn")
+    __slots__ = ("_aborted", "_direct", "_pieces", "_size", "_transport", "_turn")
 
     def __init__(self, transport: StreamTransport, producer: IPushProducer, turn: Turn) -> None:
         """
@@ -100,6 +100,7 @@ class Outlet:
         self._turn = turn
         self._pieces: list[bytes] = []
         self._size = 0
+        self._aborted = False
         self._direct = isinstance(transport, tcp.Connection) and not isSecure(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
@@ -121,7 +122,7 @@ class Outlet:
         """
         Write what was collected.
         """
-        if not self._pieces:
+        if not self._pieces or self._aborted:
             return
         pieces, self._pieces = self._pieces, []
         self._size = 0
@@ -167,7 +168,7 @@ class Outlet:
         """
         Close the connection now.
         """
+        self._aborted = True
         self._pieces = []
-        self._direct = False  # what may still be written is for nobody
         self._transport.unregisterProducer()
         self._transport.abortConnection()

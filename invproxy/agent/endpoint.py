@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import (
     IProtocol,
@@ -29,6 +29,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from invproxy.agent.connect import ConnectEndpoint
+from invproxy.agent.hostname import endpointOf
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import ConfigError
 
@@ -92,7 +93,7 @@ def endpointFor(
     if settings.httpProxy:
         endpoint = _throughForwardProxy(reactor, settings.httpProxy, host, port, settings)
     else:
-        endpoint = HostnameEndpoint(reactor, host, port, timeout=settings.connectTimeout)
+        endpoint = endpointOf(reactor, host, port, settings.connectTimeout)
     if parts.scheme == "https":
         endpoint = _secure(reactor, endpoint, host, settings)
     return endpoint
@@ -103,8 +104,8 @@ def _throughForwardProxy(
 ) -> IStreamClientEndpoint:
     parts = splitURL(url, "the http proxy is not http://[user:password@]host[:port]")
     name = parts.hostname or ""
-    endpoint: IStreamClientEndpoint = HostnameEndpoint(
-        reactor, name, _portOf(parts), timeout=settings.connectTimeout
+    endpoint: IStreamClientEndpoint = endpointOf(
+        reactor, name, _portOf(parts), settings.connectTimeout
     )
     if parts.scheme == "https":
         endpoint = wrapClientTLS(optionsForClientTLS(name), endpoint, clock=reactor)

@@ -5,11 +5,12 @@ L{invproxy.resources.ResourceOrigin}.
 
 from __future__ import annotations
 
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from zope.interface import implementer
 
 from invproxy.agent.endpoint import splitURL
+from invproxy.agent.hostname import endpointOf
 from invproxy.agent.settings import AgentSettings
 from invproxy.client import StreamingClient
 from invproxy.errors import ConfigError, Fault
@@ -75,9 +76,7 @@ class HTTPOrigin:
         parts = splitURL(url, complaint)
         if parts.scheme != "http" or "@" in parts.netloc:
             raise ConfigError(complaint)
-        endpoint = HostnameEndpoint(
-            reactor, parts.hostname or "", parts.port or 80, timeout=timeout
-        )
+        endpoint = endpointOf(reactor, parts.hostname or "", parts.port or 80, timeout)
         return cls(reactor, endpoint, authority=parts.netloc, base=parts.path.rstrip("/"))
 
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:

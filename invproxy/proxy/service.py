@@ -123,7 +123,7 @@ class ProxyService(Service):
             urls[kind] = []
             for description in descriptions:
                 try:
-                    endpoint = serverFromString(self._reactor, description)
+                    endpoint = serverFromString(self._reactor, _withBacklog(description))
                 except (ValueError, TypeError, OSError, LookupError) as error:
                     raise ConfigError(
                         f"endpoint {description!r} cannot be used: {error}"
@@ -213,6 +213,20 @@ class ProxyService(Service):
             stream.requestID,
             stream.error.name if stream.error else "",
         )
+
+
+_BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted: enough for all agents that come back at once."""
+
+
+def _withBacklog(description: str) -> str:
+    """
+    Ask for more than Twisted's 50 waiting connections, unless the endpoint says otherwise.
+    """
+    kind = description.partition(":")[0]
+    if kind in ("tcp", "tcp6", "ssl", "unix") and ":backlog=" not in description:
+        return f"{description}:backlog={_BACKLOG}"
+    return description
 
 
 def _peerText(stream: ServerStream) -> str:

@@ -175,7 +175,9 @@ class RecordingAnswer:
         self.trailers = trailers
 
     def fail(self, fault: Fault) -> None:
-        self._insist("fail after the end", not self.over)
+        upgraded = self.head is not None and self.head.status == 101
+        over = self.fault is not None or self._aborted if upgraded else self.over
+        self._insist("fail after the end", not over)
         self.fault = fault
 
     def pauseUpload(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from invproxy.http1.fields import elements, values
 
@@ -64,10 +65,12 @@ def formatTime(seconds: float) -> bytes:
     rest = round((seconds - whole) * 1e9)  # apart, as the sum would not be exact
     if rest == 1_000_000_000:
         whole, rest = whole + 1, 0
-    return b"%b.%09dZ" % (
-        datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode(),
-        rest,
-    )
+    return b"%b.%09dZ" % (_formatSecond(whole), rest)
+
+
+@lru_cache(maxsize=2)
+def _formatSecond(whole: int) -> bytes:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
 
 
 def formatIDs(ids: list[str]) -> bytes:

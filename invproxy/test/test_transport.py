@@ -1,0 +1,196 @@
+"""
+The outgoing side of connections.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from invproxy.transport import Outlet, Turn
+
+
+class Producer:
+    """
+    Notes what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.told.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.told.append("resume")
+
+    def stopProducing(self) -> None:
+        self.told.append("stop")
+
+
+class Kernel(tcp.Connection):
+    """
+    A TCP connection whose socket takes only so much.
+
+    @ivar room: how many bytes it takes yet, or what an attempt to send gives.
+    @ivar sent: what it took, by call.
+    """
+
+    protocol: Any = None
+
+    def __init__(self, room: Any = 1 << 30) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+        self.connected = True
+        self.calls: list[str] = []
+        self.dataBuffer = b""
+        self._tempDataBuffer = []
+        self._tempDataLen = 0
+        self.reactor: Any = self
+
+    def writeSomeData(self, data: Any) -> Any:
+        if not isinstance(self.room, int):
+            return self.room
+        taken = bytes(data[: self.room])
+        self.room -= len(taken)
+        self.sent.append(taken)
+        return len(taken)
+
+    def startWriting(self) -> None:
+        self.calls.append("startWriting")
+
+    def stopReading(self) -> None:
+        pass
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.calls.append(f"noDelay {enabled}")
+
+    def abortConnection(self) -> None:
+        self.calls.append("abort")
+
+    def loseWriteConnection(self) -> None:
+        self.calls.append("loseWrite")
+
+
+class OutletTests(SynchronousTestCase):
+    """
+    L{Outlet} and L{Turn}.
+    """
+
+    def make(self, transport: Any) -> Outlet:
+        self.clock = Clock()
+        self.producer = Producer()
+        self.transport = transport
+        return Outlet(transport, self.producer, Turn(self.clock))  # type: ignore[arg-type]
+
+    def waiting(self) -> bytes:
+        return b"".join((self.transport.dataBuffer, *self.transport._tempDataBuffer))
+
+    def test_together(self) -> None:
+        """
+        What is written in a turn goes out in one call of the kernel at its end, and does not wait for the reactor.
+        """
+        outlet = self.make(Kernel())
+        outlet.write(b"head", b"body")
+        outlet.write(b"end")
+        self.assertEqual(self.transport.sent, [])
+        self.clock.advance(0)
+        self.assertEqual(self.transport.sent, [b"headbodyend"])
+        self.assertEqual(self.transport.calls, ["noDelay True"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_oneCallForAll(self) -> None:
+        """
+        Outlets of one turn are flushed by one call, in the order in which they were written to.
+        """
+        turn = Turn(clock := Clock())
+        kernels = [Kernel() for _ in range(3)]
+        for kernel in kernels:
+            Outlet(kernel, Producer(), turn).write(b"x")  # type: ignore[arg-type]
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        clock.advance(0)
+        self.assertEqual([kernel.sent for kernel in kernels], [[b"x"]] * 3)
+
+    def test_muchAtOnce(self) -> None:
+        """
+        More than a turn collects goes out now, so that the producer hears of it at once when it is too much.
+        """
+        outlet = self.make(Kernel(room=1000))
+        outlet.write(b"x" * 200_000)
+        self.assertEqual(self.producer.told, ["pause"])
+        self.assertEqual(self.transport.sent, [b"x" * 1000])
+        self.assertEqual(self.waiting(), b"x" * 199_000)
+
+    def test_order(self) -> None:
+        """
+        While anything waits in the transport, nothing overtakes it.
+        """
+        outlet = self.make(Kernel(room=2))
+        outlet.write(b"abc")
+        self.clock.advance(0)
+        self.transport.room = 100
+        outlet.write(b"def")
+        self.clock.advance(0)
+        self.assertEqual(self.transport.sent, [b"ab"])
+        self.assertEqual(self.waiting(), b"cdef")
+        self.assertIn("startWriting", self.transport.calls)
+
+    def test_broken(self) -> None:
+        """
+        A connection that turns out to be broken is left to its reactor.
+        """
+        outlet = self.make(Kernel(room=CONNECTION_LOST))
+        outlet.write(b"abc")
+        self.clock.advance(0)
+        self.assertEqual(self.waiting(), b"abc")
+        self.assertIn("startWriting", self.transport.calls)
+
+    def test_close(self) -> None:
+        """
+        Closing sends what was collected first, and does not wait for a producer that is paused.
+        """
+        outlet = self.make(Kernel())
+        outlet.write(b"last")
+        outlet.close()
+        self.assertEqual(self.transport.sent, [b"last"])
+        self.assertTrue(self.transport.disconnecting)
+        self.assertIsNone(self.transport.producer)
+        self.clock.advance(0)
+        self.assertEqual(self.transport.sent, [b"last"])
+
+    def test_closeWriting(self) -> None:
+        """
+        So does closing this direction.
+        """
+        outlet = self.make(Kernel())
+        outlet.write(b"last")
+        self.assertTrue(outlet.closeWriting())
+        self.assertEqual(self.transport.sent, [b"last"])
+        self.assertEqual(self.transport.calls[-1], "loseWrite")
+
+    def test_abort(self) -> None:
+        """
+        Aborting drops what was collected, and what may still be written.
+        """
+        outlet = self.make(Kernel())
+        outlet.write(b"lost")
+        outlet.abort()
+        outlet.write(b"lost, too")
+        self.clock.advance(0)
+        self.assertEqual(self.transport.sent, [])
+        self.assertEqual(self.transport.calls[-1], "abort")
+
+    def test_otherTransports(self) -> None:
+        """
+        A transport that is no TCP connection of Twisted's is written to in the ordinary way, joined.
+        """
+        outlet = self.make(StringTransport())
+        outlet.write(b"a", b"b")
+        self.clock.advance(0)
+        self.assertEqual(self.transport.value(), b"ab")
+        self.assertTrue(self.transport.streaming)
