@@ -21,7 +21,7 @@ FLOORS = (
     # 2: state, with the clock injected and no sockets.
     ("timers", "discard", "clocks", "requestbody", "exchange", "mailbox", "routing"),
     # 3: input and output.
-    ("transport", "server.*", "client", "resources.*", "websocket"),
+    ("transport", "server.*", "client", "resources.*"),
     # 4: the two roles.
     ("proxy.*", "agent.*"),
     # 5: assembly.
