@@ -81,12 +81,14 @@ class Fault(Exception):
     @ivar code: what kind of failure it is.
     @ivar detail: which value was wrong or what was seen, for the log and for the person who sent the
         request; never a secret.
+    @ivar fields: a block of header fields that belong to the error answer, such as Allow.
     """
 
-    def __init__(self, code: Code, detail: str = "") -> None:
+    def __init__(self, code: Code, detail: str = "", fields: bytes = b"") -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
+        self.fields = fields
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.detail or self.code.sentence}"

@@ -250,6 +250,13 @@ class Exchange:
         """
         self.hasLifeline = True
 
+    def loseLine(self) -> None:
+        """
+        Take note that this call broke, which need not mean that the agent is lost.
+        """
+        self.hasLifeline = False
+        self._watch()
+
     def breakFetch(self) -> None:
         """
         Take note that the carrier could not send the request to its end: the agent may fetch it once more.

@@ -44,7 +44,7 @@ class PollCarriage:
     @ivar request: the head as the agent gets it.
     """
 
-    __slots__ = ("_exchange", "_fetching", "_paused", "_response", "request")
+    __slots__ = ("_exchange", "_fetching", "_isOurs", "_paused", "_response", "request")
 
     def __init__(self, exchange: Exchange) -> None:
         """
@@ -55,6 +55,7 @@ class PollCarriage:
         self._fetching: IAnswer | None = None
         self._response: ResponseCall | None = None
         self._paused = False
+        self._isOurs = False
 
     def fetch(self, answer: IAnswer, call: RequestHead, *, streams: bool) -> IUpload:
         """
@@ -90,7 +91,8 @@ class PollCarriage:
         self._fetching = answer
         answer.respond(responseHead(200, b"OK", block, length=length))
         answer.write(inner)
-        exchange.fetch(self, bringsLifeline=bool(known))
+        self._isOurs = bool(known)
+        exchange.fetch(self, bringsLifeline=self._isOurs)
         return _FetchCall(self, exchange, answer)
 
     def fetchLost(self, answer: IAnswer) -> None:
@@ -194,11 +196,14 @@ class PollCarriage:
 
     def responseLost(self, call: ResponseCall) -> None:
         """
-        Take note that the call broke, and with it the agent.
+        Take note that the call broke, and with it the agent; but the original makes the call again.
         """
         if self._response is call:
             self._response = None
-            self._exchange.loseAgent()
+            if self._isOurs or self._exchange.isAnswered():
+                self._exchange.loseAgent()
+            else:
+                self._exchange.loseLine()
 
 
 @implementer(IUpload)

@@ -62,7 +62,8 @@ class AgentResource(StreamResource):
                 BAD_REQUEST, "an agent's call without a proper X-Inverting-Proxy-Backend-ID"
             )
         if head.method != self.method:
-            raise Fault(METHOD_NOT_ALLOWED, f"only {self.method.decode()} is")
+            allow = b"\r\nAllow: " + self.method
+            raise Fault(METHOD_NOT_ALLOWED, f"only {self.method.decode()} is", allow)
         answer.peer.countAsAgent()
         return self.call(self._mailboxes.visit(backend.decode("ascii")), head, answer)
 

@@ -30,6 +30,9 @@ from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.routing import OpenRouter
 from invproxy.timers import Wheel
 
+_ALLOW = b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What is said along with the refusal of a method: those of which a person would think."""
+
 
 class PublicResource(StreamResource):
     """
@@ -81,7 +84,7 @@ class PublicResource(StreamResource):
         if self.draining:
             raise Fault(DRAINING)
         if head.method in (b"CONNECT", b"TRACE"):
-            raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"))
+            raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"), _ALLOW)
         maxBody = self._settings.maxBody
         if maxBody and head.framing > maxBody:
             raise Fault(

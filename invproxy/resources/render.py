@@ -188,7 +188,9 @@ class _RequestAnswer:
         request = self._request
         if not self._begun:
             accept = b",".join(request.requestHeaders.getRawHeaders(b"Accept", []))
-            head, body = renderFault(fault, accept, self._requestID, method=request.method)
+            head, body = renderFault(
+                fault, accept, self._requestID, method=request.method, extra=fault.fields
+            )
             self.respond(head)
             self.write(body)
             self.finish()

@@ -167,7 +167,8 @@ class ServerStream:
             self._channel.cut(self)
             return
         accept = value(self.head.fields, b"accept")
-        head, body = renderFault(fault, accept, self.requestID, method=self.head.method)
+        method = self.head.method
+        head, body = renderFault(fault, accept, self.requestID, method=method, extra=fault.fields)
         self.respond(head)
         self.write(body)
         self.finish()

@@ -303,7 +303,9 @@ class CallTests(BenchCase):
             (b"GET", b"response"),
             (b"PUT", b"response"),
         ):
-            self.assertEqual(bench.call(method, path, b"web", b"").status, 405)
+            call = bench.call(method, path, b"web", b"")
+            self.assertEqual(call.status, 405)
+            self.assertIn(b"\r\nAllow: ", call.reply.fields)
 
     def test_noTunnel(self) -> None:
         """
@@ -1252,6 +1254,21 @@ class LostAgentTests(BenchCase):
         bench.fetch(identifier, OURS)
         bench.respond(identifier, PLAIN, OURS)
         self.assertAnswered(client)
+
+    def test_originalsRepetition(self) -> None:
+        """
+        The original makes a call again that broke before the head of a response was whole; it is taken.
+        """
+        bench = self.bench()
+        client = bench.ask(b"POST")
+        identifier, _ = bench.take()
+        first = bench.respond(identifier)
+        first.chunk(PLAIN[:10])
+        first.leave()
+        self.assertEqual(client.status, 0)
+        bench.respond(identifier, PLAIN)
+        self.assertAnswered(client)
+        self.assertEmpty(bench)
 
     def test_withoutLifeline(self) -> None:
         """
