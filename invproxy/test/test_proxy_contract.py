@@ -12,8 +12,8 @@ from twisted.web.resource import IResource
 from zope.interface.verify import verifyObject
 
 from invproxy.interfaces import IOrigin
+from invproxy.test.benchcase import BenchCase
 from invproxy.test.rawcalls import OURS, PLAIN, Bench, idsOf, innerBlock
-from invproxy.test.test_proxy_polling import BenchCase
 
 if TYPE_CHECKING:
     Case = BenchCase

@@ -10,8 +10,8 @@ from ipaddress import ip_network
 from invproxy.http1.limits import Limits
 from invproxy.proxy.root import ProxyResource
 from invproxy.server import StreamingSite
+from invproxy.test.benchcase import BenchCase
 from invproxy.test.rawcalls import OURS, PLAIN, Bench, Call, innerBlock
-from invproxy.test.test_proxy_polling import BenchCase
 
 
 class PublicCase(BenchCase):
