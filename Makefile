@@ -49,7 +49,8 @@ packages:
 
 # One stamp for the package alone, one for each extra of setup.cfg.
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/made
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "installing into $(VENV), which takes about half a minute"
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/made

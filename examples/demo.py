@@ -157,6 +157,7 @@ def run(children: list[Child], stopped: threading.Event) -> None:
         *(*twist, "invproxy-server"),
         *("--listen", f"tcp:{port}:interface=127.0.0.1"),
         *("--admin-listen", "tcp:0:interface=127.0.0.1"),
+        *("--drain-timeout", "1"),
     )
     start(
         "agent",
@@ -164,6 +165,7 @@ def run(children: list[Child], stopped: threading.Event) -> None:
         *("--proxy", address),
         *("--backend", "demo"),
         *("--origin", origin),
+        *("--drain-timeout", "1"),
     )
     print(f"\nA request through the proxy was answered: {sendRequest(address)}")
     print(f"Open {address} in a browser. Ctrl-C ends the demo.\n", flush=True)

@@ -82,9 +82,11 @@ def explain(failure: Failure) -> str | None:
         if isinstance(error.port, int):
             where = f"{error.interface}:{error.port}" if error.interface else f"port {error.port}"
         else:
-            where = str(error.port)
+            where = os.fsdecode(error.port) if isinstance(error.port, bytes) else str(error.port)
         why = getattr(error.socketError, "strerror", None) or str(error.socketError)
-        return oneLine(f"cannot listen on {where}: {why}")
+        option = getattr(error, "option", None)
+        asked = f" (--{option})" if option else ""
+        return oneLine(f"cannot listen on {where}{asked}: {why}")
     if isinstance(error, OSError):
         # The lock of a UNIX socket, for one.
         file = error.filename2 or error.filename
@@ -169,7 +171,13 @@ class Lifecycle:
         # The next signal finds the system's handler: it ends the process even if this one hangs.
         for each in (signal.SIGTERM, signal.SIGINT):
             self._setHandler(each, signal.SIG_DFL)
-        self._reactor.callFromThread(self._stop)
+        self._reactor.callFromThread(self._drain, signal.Signals(number).name)
+
+    def _drain(self, name: str) -> None:
+        self._log.info(
+            "{signal}: finishing what is in flight; another one ends it at once", signal=name
+        )
+        self._stop()
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):

@@ -174,7 +174,7 @@ class AdminResource(_Branch):
                 {
                     "id": mailbox.backend,
                     "online": not self._mailboxes.isOffline(mailbox),
-                    "secondsSinceSeen": round(now - mailbox.lastSeen(), 3),
+                    "secondsSinceSeen": round(max(0.0, now - mailbox.lastSeen()), 3),
                     "polls": waiting,
                     "queued": queued,
                     "exchanges": inFlight.get(mailbox.backend, {}),

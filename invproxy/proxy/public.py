@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
-from ipaddress import ip_address
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IReactorTime
@@ -135,9 +134,7 @@ class PublicResource(StreamResource):
         host = _hostOf(peer)
         if host is None:
             return self._settings.trustUnixPeers
-        address = ip_address(host.decode("ascii").partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return any(mapped in network for network in self._settings.trustedProxies)
+        return self._settings.trusts(host.decode("ascii"))
 
 
 def _hostOf(peer: IPeer) -> bytes | None:

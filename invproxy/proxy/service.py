@@ -11,12 +11,13 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from invproxy.errors import ConfigError
-from invproxy.http1.fields import value
+from invproxy.errors import CLIENT_GONE, ConfigError
+from invproxy.http1.fields import elements, value, values
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.admin import AdminResource
 from invproxy.proxy.root import ProxyResource
@@ -128,7 +129,11 @@ class ProxyService(Service):
                     raise ConfigError(
                         f"endpoint {description!r} cannot be used: {error}"
                     ) from error
-                port = await endpoint.listen(self._sites[kind])
+                try:
+                    port = await endpoint.listen(self._sites[kind])
+                except CannotListenError as error:
+                    error.option = _OPTIONS[kind]  # type: ignore[attr-defined]
+                    raise
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
         return Addresses(
@@ -194,12 +199,13 @@ class ProxyService(Service):
             site.abort()
 
     def _log(self, stream: ServerStream) -> None:
-        if self._accessLog is None or not (stream.requestID or stream.error):
-            return
+        isOfNote = stream.requestID or (stream.error and stream.error is not CLIENT_GONE)
+        if self._accessLog is None or not isOfNote:
+            return  # a call of an agent
         head = stream.head
         now = self._reactor.seconds()
         self._accessLog.log(
-            _peerText(stream),
+            self._clientOf(stream),
             stream.endUser,
             stream.began,
             head.method,
@@ -214,6 +220,23 @@ class ProxyService(Service):
             stream.error.name if stream.error else "",
         )
 
+    def _clientOf(self, stream: ServerStream) -> str:
+        """
+        Name the client: the peer, or, as far as trusted proxies tell, whom they had it from.
+        """
+        peer = _peerText(stream)
+        if not (self._settings.trustedProxies or self._settings.trustUnixPeers):
+            return peer
+        hops = elements(values(stream.head.fields, b"x-forwarded-for"))
+        for hop in reversed(hops):
+            peer = hop.decode("latin-1")
+            if not self._settings.trusts(peer):
+                break
+        return peer
+
+
+_OPTIONS = {"public": "listen", "agents": "agent-listen", "admin": "admin-listen"}
+"""By which option each kind of endpoint is given, for errors."""
 
 _BACKLOG = 1024
 """Connections that the kernel holds until they are accepted: enough for all agents that come back at once."""

@@ -4,7 +4,7 @@ What can be set about a proxy.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from attrs import frozen
 
@@ -51,3 +51,16 @@ class ProxySettings:
     trustedProxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trustUnixPeers: bool = False
     userHeader: bytes | None = None
+
+    def trusts(self, host: str) -> bool:
+        """
+        Say whether a peer is one of the trusted proxies.
+
+        @param host: its IP address; what is none is not trusted.
+        """
+        try:
+            address = ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self.trustedProxies)

@@ -28,6 +28,7 @@ PATIENCE = 20.0
 SERVER = "invproxy-server"
 AGENT = "invproxy-agent"
 LOOPBACK = "tcp:0:interface=127.0.0.1"
+NO_ADMIN = ("--admin-listen", "none")
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -269,13 +270,15 @@ class ServerTests(CommandTestCase):
         """
         port = self.listenSomewhere()
         taken = f"tcp:{port}:interface=127.0.0.1"
-        line = f"{SERVER}: cannot listen on 127.0.0.1:{port}: Address already in use"
-        for arguments in (
-            ("--listen", taken, "--admin-listen", "none"),
-            ("--listen", LOOPBACK, "--admin-listen", taken),
-            ("--listen", LOOPBACK, "--agent-listen", taken, "--admin-listen", "none"),
+        for option, arguments in (
+            ("listen", ("--listen", taken, "--admin-listen", "none")),
+            ("admin-listen", ("--listen", LOOPBACK, "--admin-listen", taken)),
+            ("agent-listen", ("--listen", LOOPBACK, "--agent-listen", taken, *NO_ADMIN)),
         ):
-            self.assertRefused(self.start(SERVER, *arguments), line)
+            self.assertRefused(
+                self.start(SERVER, *arguments),
+                f"{SERVER}: cannot listen on 127.0.0.1:{port} (--{option}): Address already in use",
+            )
 
     def test_impossibleSocket(self) -> None:
         """

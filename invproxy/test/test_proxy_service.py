@@ -4,6 +4,7 @@ The proxy as a service: it begins, says where, and ends in good order.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 from twisted.application.service import IService
@@ -171,6 +172,29 @@ class StartTests(ServiceCase):
             [(line[6], line[12]) for line in bench.lines.lines],
             [(405, "method-not-allowed"), (400, "bad-request"), (0, "client-gone")],
         )
+
+    def test_pollsThatBreak(self) -> None:
+        """
+        An agent that leaves while it polls is nothing of note.
+        """
+        bench = self.bench()
+        bench.poll().leave()
+        self.assertEqual(bench.lines.lines, [])
+
+    def test_loggedClient(self) -> None:
+        """
+        Behind trusted proxies the log names the client that they tell of: the last that is none of them.
+        """
+        settings = {"trustedProxies": (ip_network("127.0.0.0/8"),)}
+        for told, named in (
+            (b"203.0.113.7", "203.0.113.7"),
+            (b"198.51.100.1, 203.0.113.7, 127.0.0.2", "203.0.113.7"),
+            (b"203.0.113.7, rubbish", "rubbish"),
+            (b"127.0.0.9", "127.0.0.9"),
+        ):
+            bench = self.bench(settings=settings)
+            bench.ask(fields=b"X-Forwarded-For: %b\r\n" % told).leave()
+            self.assertEqual([line[0] for line in bench.lines.lines], [named])
 
     def test_agentListen(self) -> None:
         """
