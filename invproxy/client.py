@@ -307,15 +307,23 @@ class ClientConnection(Protocol):
             self._release(stream)
             if not stream.isWhole():
                 self.abort()  # the server wants no more of it
-            elif reader.head.keepAlive and not reader.rest and not self._readingClosed:
+            elif self._mayBeKept(reader.head):
                 self.resumeReading()
                 self._client.keep(self)
-            else:
+            elif self._outlet.isDrained():
                 self.close()
+            else:
+                self.abort()  # the server has answered, and does not read what is left
         elif self._writingClosed:
             self._release(stream)
             self.close()
         stream.answer.finish(trailers)
+
+    def _mayBeKept(self, head: ResponseHead) -> bool:
+        # A server might send the body that it announced although there must be none, and late at that: it would be
+        # taken for the next answer.
+        isDoubtful = head.framing == 0 and head.announcesBody
+        return head.keepAlive and not (isDoubtful or self._reader.rest or self._readingClosed)
 
     def _release(self, stream: ClientStream) -> None:
         stream.ended = True

@@ -33,10 +33,12 @@ class OpenRouter:
             if mailbox is None:
                 raise Fault(NO_BACKEND, f"no backend {named[:60].decode('latin-1')!r}")
         else:
-            label = (
-                (head.host or b"").partition(b":")[0].partition(b".")[0].lower().decode("latin-1")
+            label = (head.host or b"").partition(b":")[0].partition(b".")[0].decode("latin-1")
+            mailbox = (
+                self._mailboxes.get(label)
+                or self._mailboxes.get(label.lower())
+                or self._mailboxes.latest()
             )
-            mailbox = self._mailboxes.get(label) or self._mailboxes.latest()
         if mailbox is None or self._mailboxes.isOffline(mailbox):
             raise Fault(AGENT_OFFLINE)
         return mailbox

@@ -4,7 +4,9 @@ The transports of the streaming server and client: what is needed of them, and h
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet import tcp
@@ -15,6 +17,9 @@ from twisted.internet.interfaces import (
     ISSLTransport,
     ITCPTransport,
 )
+from twisted.logger import Logger
+
+_log = Logger(namespace="invproxy.transport")
 
 
 class StreamTransport(Protocol):
@@ -52,6 +57,17 @@ _MOST_COLLECTED = 65536
 """Bytes that an outlet collects in a turn; more is written at once, so that its producer hears if it is too much."""
 
 
+_MOST_UNSENT = 131072
+"""Bytes of a connection that the kernel holds unsent: so it shows when a slow peer reads, and no more is under way."""
+
+
+def _limitUnsent(transport: ITCPTransport) -> None:
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        with suppress(AttributeError, OSError):  # not a socket of the kernel's, or not of TCP
+            transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, _MOST_UNSENT)  # type: ignore[attr-defined]
+
+
 class Turn:
     """
     The present turn of the reactor: what was written in it goes out at its end, joined for each connection. That is one
@@ -76,7 +92,10 @@ class Turn:
     def _end(self) -> None:
         outlets, self._outlets = self._outlets, []
         for outlet in outlets:
-            outlet.flush()
+            try:
+                outlet.flush()
+            except Exception:
+                _log.failure("what was written could not be sent")
 
 
 class Outlet:
@@ -104,6 +123,7 @@ class Outlet:
         self._direct = isinstance(transport, tcp.Connection) and not isSecure(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+            _limitUnsent(transport)
         transport.registerProducer(producer, True)
 
     def write(self, *pieces: bytes) -> None:
@@ -142,6 +162,14 @@ class Outlet:
                 data = data[sent:]
         transport.write(data)
 
+    def isDrained(self) -> bool:
+        """
+        Say whether the kernel has all that was written.
+        """
+        transport: object = self._transport
+        waiting = [getattr(transport, name, None) for name in ("dataBuffer", "_tempDataBuffer")]
+        return not (self._pieces or any(waiting))
+
     def closeWriting(self) -> bool:
         """
         End this direction once everything is written.
@@ -166,8 +194,9 @@ class Outlet:
 
     def abort(self) -> None:
         """
-        Close the connection now.
+        Close the connection now. What the kernel takes at once still goes out, so that the peer sees how far we came.
         """
+        self.flush()
         self._aborted = True
         self._pieces = []
         self._transport.unregisterProducer()

@@ -24,7 +24,7 @@ from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, C
 from invproxy.http1.fields import dropper, value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
-from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.limits import Limits
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 from invproxy.wire.poll import ERROR, INTERIM, UPGRADE, USER_ID, features
@@ -36,6 +36,9 @@ _TRIES = 3
 
 _FETCH_TIME = 10.0
 """Seconds, beyond those for a connection, within which the proxy must have sent the head of a request."""
+
+_LIMITS = Limits(head=2 << 20, line=1 << 20, fields=4096)
+"""Bounds on requests: the proxy has its own, and adds fields to what these let pass, so ours are wide."""
 
 _MOST_EARLY = 65536
 """Bytes that a client may send behind a request for an upgrade before they are held back."""
@@ -105,7 +108,7 @@ class Replay:
         self._knowsInterim = self._knowsUpgrade = False
         self._endUser = b""
         # A client of HTTP/1.0 need not say a Host; then the origin's authority is it.
-        self._reader = RequestReader(DEFAULT_LIMITS, self._opened, needsHost=False)
+        self._reader = RequestReader(_LIMITS, self._opened, needsHost=False)
         self._head: RequestHead | None = None
         self._early = b""
         self._clientEnded = False
@@ -395,7 +398,9 @@ class Replay:
         )
         self.upload = DISCARD
         if self._status:
-            self.giveUp(fault)  # what the client has of the response must not look whole
+            self.giveUp(
+                fault, mayRepeat=False
+            )  # what the client has of the response must not look whole
             return
         # In a call of its own, as the lifeline's head is long sent. The lifeline stays open until that was heard, so
         # that the proxy does not take us for dead.
@@ -439,13 +444,15 @@ class Replay:
             return
         self._breakOff(Fault(ORIGIN_TIMEOUT, f"no answer in {self._settings.originTimeout:g} s"))
 
-    def giveUp(self, fault: Fault) -> None:
+    def giveUp(self, fault: Fault, *, mayRepeat: bool = True) -> None:
         """
         Break everything off: towards the origin, and towards the proxy.
+
+        @param mayRepeat: whether it was the link's fault, not the origin's.
         """
         if self._over:
             return
-        self.mayRepeat = self._head is None or self._head.isReplayable()
+        self.mayRepeat = mayRepeat and (self._head is None or self._head.isReplayable())
         self.upload.abort(fault)
         self._end()
 

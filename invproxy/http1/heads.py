@@ -44,7 +44,7 @@ _SPECIAL = re.compile(
 _dropLength = dropper(b"content-length")
 _dropExpect = dropper(b"expect")
 _HARMLESS_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
-_FORBIDDEN_OPTIONS = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_FORBIDDEN_OPTIONS = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 _NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]*+"
 _AUTHORITY = re.compile(
@@ -155,7 +155,7 @@ class ResponseHead:
     @ivar minor: the minor version of HTTP that the sender spoke.
     @ivar keepAlive: whether the sender keeps its connection.
     @ivar upgrade: for a 101, the value of Upgrade.
-    @ivar chunked: whether a transfer coding was named, even where no body may follow.
+    @ivar announcesBody: whether its fields announce a body, even where none may follow.
     """
 
     status: int
@@ -165,7 +165,7 @@ class ResponseHead:
     minor: int = 1
     keepAlive: bool = True
     upgrade: bytes | None = None
-    chunked: bool = False
+    announcesBody: bool = False
 
     def encode(self, hop: bytes = b"") -> bytes:
         """
@@ -358,7 +358,7 @@ def parseResponse(
     if hops:
         block = _dropHops(block, hops, options)
     keepAlive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
-    head = ResponseHead(status, reason, block, 0, minor, keepAlive, None, bool(codings))
+    head = ResponseHead(status, reason, block, 0, minor, keepAlive, None, framing not in (None, 0))
     if status == 101:
         if not upgrading or not upgrades or b"upgrade" not in options:
             raise Fault(BAD_REQUEST, "101 to a request that did not ask for it, or without Upgrade")

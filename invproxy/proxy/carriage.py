@@ -69,8 +69,8 @@ class PollCarriage:
         exchange = self._exchange
         known = features(call.fields) if streams else frozenset()
         request = exchange.head
-        if request.expectsContinue and INTERIM not in known:
-            exchange.inform(_CONTINUE)
+        grantsLeave = request.expectsContinue and INTERIM not in known
+        if grantsLeave:
             request = request.withoutExpect()
         if request.upgrade is not None and UPGRADE not in known:
             request = request.withoutUpgrade()
@@ -93,6 +93,8 @@ class PollCarriage:
         answer.write(inner)
         self._isOurs = bool(known)
         exchange.fetch(self, bringsLifeline=self._isOurs)
+        if grantsLeave:
+            exchange.inform(_CONTINUE)
         return _FetchCall(self, exchange, answer)
 
     def fetchLost(self, answer: IAnswer) -> None:

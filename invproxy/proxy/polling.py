@@ -4,6 +4,7 @@ The proxy's side of the poll protocol: the three calls of an agent; docs/protoco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from invproxy.discard import Discard
-from invproxy.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Fault
+from invproxy.errors import BAD_REQUEST, FORBIDDEN, METHOD_NOT_ALLOWED, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.fields import value
 from invproxy.http1.heads import RequestHead
@@ -31,6 +32,9 @@ from invproxy.wire.poll import (
     formatIDs,
     isBackendID,
 )
+
+_isBrowsers = re.compile(rb"\r\n(?:origin|sec-fetch-site):", re.IGNORECASE).search
+"""Fields that browsers send and agents do not: a page that has its own name lead here must not become an agent."""
 
 
 class AgentResource(StreamResource):
@@ -61,6 +65,8 @@ class AgentResource(StreamResource):
             raise Fault(
                 BAD_REQUEST, "an agent's call without a proper X-Inverting-Proxy-Backend-ID"
             )
+        if _isBrowsers(head.fields):
+            raise Fault(FORBIDDEN, "an agent's call from a web page")
         if head.method != self.method:
             allow = b"\r\nAllow: " + self.method
             raise Fault(METHOD_NOT_ALLOWED, f"only {self.method.decode()} is", allow)

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from invproxy.clocks import Clocks
 from invproxy.errors import (
+    BAD_REQUEST,
     BODY_TOO_LARGE,
     DRAINING,
     LOOP_DETECTED,
@@ -19,7 +20,7 @@ from invproxy.errors import (
     Fault,
 )
 from invproxy.exchange import Exchange
-from invproxy.http1.fields import value
+from invproxy.http1.fields import values
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IPeer, IUpload
@@ -101,7 +102,10 @@ class PublicResource(StreamResource):
         endUser = ""
         userHeader = self._settings.userHeader
         if trusted and userHeader:
-            endUser = (value(head.fields, userHeader) or b"").decode("latin-1")
+            named = values(head.fields, userHeader)
+            if len(named) > 1:
+                raise Fault(BAD_REQUEST, f"more than one {userHeader.decode('ascii')}")
+            endUser = named[0].decode("latin-1") if named else ""
             answer.identify(identifier, endUser)
         mailbox = self._router.route(head)
         head.fields = forward(

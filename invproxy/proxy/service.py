@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from invproxy.errors import CLIENT_GONE, ConfigError
+from invproxy.errors import ConfigError
 from invproxy.http1.fields import elements, value, values
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.admin import AdminResource
@@ -199,10 +199,9 @@ class ProxyService(Service):
             site.abort()
 
     def _log(self, stream: ServerStream) -> None:
-        isOfNote = stream.requestID or (stream.error and stream.error is not CLIENT_GONE)
-        if self._accessLog is None or not isOfNote:
-            return  # a call of an agent
         head = stream.head
+        if self._accessLog is None or self.resource.isAgentCall(head):
+            return
         now = self._reactor.seconds()
         self._accessLog.log(
             self._clientOf(stream),

@@ -40,6 +40,9 @@ _MOST_PIPELINED = 65536
 _MOST_DISCARDED = 1 << 20
 """Bytes of a request body that are read for nothing once it was answered, so that the answer is not lost to a reset."""
 
+_CLOSING = 60.0
+"""Seconds that a refused client may take for what was still to be written to it."""
+
 _LINGER = 2.0
 """Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
 
@@ -427,7 +430,8 @@ class Channel(Protocol):
         self._flooded = self._uploadPaused = False
         self._adjustReading()
         if self._outlet.closeWriting():
-            self._await(self.site.idleTimeout, Channel.abort)  # until all is written
+            # Until all is written, of which some transports do not tell.
+            self._await(min(self.site.idleTimeout or _CLOSING, _CLOSING), Channel.abort)
         else:
             self._await(_LINGER, Channel.close)
 

@@ -5,6 +5,7 @@ One request on a connection, and its answer.
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
@@ -161,6 +162,10 @@ class ServerStream:
                 self._channel.abort()
             return
         self.error = fault.code
+        if not self.requestID:
+            self.requestID = secrets.token_hex(
+                16
+            )  # it did not come as far as to be called anything
         if self.status:
             self.finished = True
             self.upload = DISCARD

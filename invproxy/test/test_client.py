@@ -180,14 +180,23 @@ class ResponseTests(ClientTestCase):
 
     def test_bodyless(self) -> None:
         """
-        Answers to HEAD, and those with 204 or 304, end with their heads, and the connection is kept.
+        Answers to HEAD, and those with 204 or 304, end with their heads. The connection is kept but where a body was
+        announced: a server that sends it all the same, and late, must not answer the next request with it.
         """
         for method, status in ((b"HEAD", 200), (b"GET", 204), (b"GET", 304)):
-            for framing in (b"Content-Length: 9", b"Transfer-Encoding: chunked", b"X: y"):
+            for framing in (
+                b"Content-Length: 9",
+                b"Transfer-Encoding: chunked",
+                b"Content-Length: 0",
+                b"X: y",
+            ):
+                before = len(self.server.all)
                 answer = self.ask(requestHead(method))
                 self.serve(b"HTTP/1.1 %d X\r\n%b\r\n\r\n" % (status, framing))
                 self.assertTrue(answer.finished)
-        self.assertEqual(len(self.server.all), 1)
+                isKept = framing in (b"Content-Length: 0", b"X: y")
+                self.assertEqual(len(self.client._kept), isKept, (method, status, framing))
+                self.assertLessEqual(len(self.server.all), before + 1)
 
     def test_untilClose(self) -> None:
         """

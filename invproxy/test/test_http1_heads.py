@@ -267,7 +267,7 @@ class Responses(SynchronousTestCase):
             (b"HTTP/1.1 999 X", b"", b"GET", UNTIL_CLOSE, b""),
         ):
             head = response(first + b"\r\n" + lines + b"\r\n", method)
-            self.assertEqual((head.framing, head.chunked), (framing, lines == coding), first)
+            self.assertEqual((head.framing, head.announcesBody), (framing, lines != b""), first)
             self.assertEqual(head.fields, (b"\r\n" + sent).removesuffix(b"\r\n"))
 
     def test_keepAlive(self) -> None:

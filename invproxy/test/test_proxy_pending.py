@@ -259,6 +259,15 @@ class CallTests(BenchCase):
                 call = bench.call(method, path, backend, b"")
                 self.assertEqual((call.status, call.error), (400, "bad-request"), path)
 
+    def test_browsers(self) -> None:
+        """
+        A web page cannot be an agent, by whatever name it reaches the proxy.
+        """
+        bench = self.bench()
+        for fields in (b"Origin: http://evil.example\r\n", b"sec-fetch-site: same-origin\r\n"):
+            poll = bench.poll(fields=fields)
+            self.assertEqual((poll.status, poll.error), (403, "forbidden"))
+
     def test_requestID(self) -> None:
         """
         The last two need a Request-ID.

@@ -443,6 +443,15 @@ class ForwardingTests(PublicCase):
         self.assertEqual(fetch.reply.value(b"X-Inverting-Proxy-User-ID"), b"")
         self.assertNotIn(b"X-User", fetch.reply.body)
 
+    def test_userTwice(self) -> None:
+        """
+        A trusted proxy that lets the client's own user header through beside its own is not believed.
+        """
+        bench = self.bench(userHeader=b"X-User", trustedProxies=(ip_network("192.0.2.0/24"),))
+        fields = b"X-User: mallory\r\nX-User: alice\r\n"
+        call = bench.ask(fields=fields, address="192.0.2.9")
+        self.assertEqual((call.status, call.error), (400, "bad-request"))
+
     def test_trailers(self) -> None:
         """
         Trailers are held to the same; those of a trusted proxy keep more.

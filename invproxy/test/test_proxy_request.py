@@ -200,6 +200,17 @@ class RequestTests(BenchCase):
         client.send(b"hi")
         self.assertTrue(call.reply.body.endswith(b"hi"))
 
+    def test_expectAfterTheLease(self) -> None:
+        """
+        So it does if the agent comes only after its lease ran out.
+        """
+        bench = self.bench(claimTimeout=1.0)
+        client = bench.ask(b"POST", fields=b"Expect: 100-continue\r\nContent-Length: 2\r\n")
+        (identifier,) = bench.pending()
+        bench.advance(2)
+        bench.fetch(identifier)
+        self.assertEqual(client.reply.interim, [100])
+
     def test_expectOfOurs(self) -> None:
         """
         With our additions the origin decides.

@@ -51,6 +51,14 @@ class OpenRouterTests(SynchronousTestCase):
             self.assertEqual(self.route(host), "web")
         self.assertEqual(self.route(b"127.0.0.1:80"), "127")
 
+    def test_hostCase(self) -> None:
+        """
+        As it is written, if a backend is called so, else in lower case.
+        """
+        self.mailboxes.visit("Web")
+        self.assertEqual(self.route(b"Web.example"), "Web")
+        self.assertEqual(self.route(b"WEB.example"), "web")
+
     def test_latest(self) -> None:
         """
         Else the one whose session began last.

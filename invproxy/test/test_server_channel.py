@@ -294,7 +294,6 @@ class AnswerTests(ServerTestCase):
             self.assertEqual([taker.body for taker in answers], [b"", b"x"])
             assert isinstance(answers[0].head, ResponseHead)
             self.assertEqual(answers[0].head.status, status)
-            self.assertFalse(answers[0].head.chunked)
 
     def test_interim(self) -> None:
         """

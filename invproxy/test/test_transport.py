@@ -175,15 +175,29 @@ class OutletTests(SynchronousTestCase):
 
     def test_abort(self) -> None:
         """
-        Aborting drops what was collected, and what may still be written.
+        Aborting sends what was collected, as far as the kernel takes it at once, and drops what may still be written.
         """
         outlet = self.make(Kernel())
-        outlet.write(b"lost")
+        outlet.write(b"sent")
         outlet.abort()
-        outlet.write(b"lost, too")
+        outlet.write(b"lost")
         self.clock.advance(0)
-        self.assertEqual(self.transport.sent, [])
+        self.assertEqual(self.transport.sent, [b"sent"])
         self.assertEqual(self.transport.calls[-1], "abort")
+
+    def test_oneFails(self) -> None:
+        """
+        The failure of one connection's producer is logged, and harms no other connection.
+        """
+        turn = Turn(clock := Clock())
+        kernels = [Kernel(), Kernel()]
+        outlets = [Outlet(kernel, Producer(), turn) for kernel in kernels]  # type: ignore[arg-type]
+        kernels[0].writeSomeData = lambda data: 1 / 0  # type: ignore[method-assign]
+        for outlet in outlets:
+            outlet.write(b"x")
+        clock.advance(0)
+        self.assertEqual(kernels[1].sent, [b"x"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_otherTransports(self) -> None:
         """
