@@ -477,7 +477,7 @@ class BothTests(CommandTestCase):
         command = both[which]
         assert isinstance(command, Command)
         command.send(signal.SIGTERM)
-        time.sleep(0.5)
+        command.waitFor(r".*finishing what is in flight.*")
         self.assertTrue(command.isRunning())
         self.backend.mayGoOn.set()
         self.assertEqual(response.read(), b"again")
@@ -516,7 +516,7 @@ class BothTests(CommandTestCase):
             command = both[which]
             assert isinstance(command, Command)
             command.send(signal.SIGINT)
-            time.sleep(0.5)
+            command.waitFor(r".*finishing what is in flight.*")
             self.assertTrue(command.isRunning())
             command.send(signal.SIGTERM)
             self.assertEqual(command.wait(), -signal.SIGTERM)
