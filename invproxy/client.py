@@ -29,7 +29,8 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
-from invproxy.transport import Outlet, StreamTransport, Turn
+from invproxy.transport import Outlet, StreamTransport
+from invproxy.turn import turnOf
 
 _MOST_EARLY = 65536
 """Bytes of a request body that are taken while its connection does not stand yet."""
@@ -418,7 +419,7 @@ class StreamingClient:
         @param maxKept: how many idle connections are kept.
         """
         self.limits = limits
-        self.turn = Turn(clock)
+        self.turn = turnOf(clock)
         self.connections: set[ClientConnection] = set()
         self._clock = clock
         self._endpoint = endpoint

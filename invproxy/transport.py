@@ -13,13 +13,11 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import (
     IAddress,
     IPushProducer,
-    IReactorTime,
     ISSLTransport,
     ITCPTransport,
 )
-from twisted.logger import Logger
 
-_log = Logger(namespace="invproxy.transport")
+from invproxy.turn import Turn
 
 
 class StreamTransport(Protocol):
@@ -68,36 +66,6 @@ def _limitUnsent(transport: ITCPTransport) -> None:
             transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, _MOST_UNSENT)  # type: ignore[attr-defined]
 
 
-class Turn:
-    """
-    The present turn of the reactor: what was written in it goes out at its end, joined for each connection. That is one
-    system call for a head, a body and its end, or for the small messages of many exchanges.
-    """
-
-    def __init__(self, clock: IReactorTime) -> None:
-        """
-        @param clock: the reactor.
-        """
-        self._clock = clock
-        self._outlets: list[Outlet] = []
-
-    def enlist(self, outlet: Outlet) -> None:
-        """
-        Flush an outlet when the turn ends.
-        """
-        if not self._outlets:
-            self._clock.callLater(0, self._end)
-        self._outlets.append(outlet)
-
-    def _end(self) -> None:
-        outlets, self._outlets = self._outlets, []
-        for outlet in outlets:
-            try:
-                outlet.flush()
-            except Exception:
-                _log.failure("what was written could not be sent")
-
-
 class Outlet:
     """
     The outgoing side of a connection.
@@ -121,6 +89,7 @@ class Outlet:
         self._size = 0
         self._aborted = False
         self._direct = isinstance(transport, tcp.Connection) and not isSecure(transport)
+        turn.adopt(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             _limitUnsent(transport)

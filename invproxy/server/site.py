@@ -18,7 +18,7 @@ from invproxy.interfaces import IOrigin
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
 from invproxy.timers import Wheel
-from invproxy.transport import Turn
+from invproxy.turn import turnOf
 
 _SURPLUS = 64
 """Connections beyond the bound that still get to hear why they are refused; the rest is closed at once."""
@@ -77,7 +77,7 @@ class StreamingSite(Factory):
         self.isAgentCall = isAgentCall
         self.streamEnded = streamEnded
         self.wheel = Wheel(clock)
-        self.turn = Turn(clock)
+        self.turn = turnOf(clock)
         self.clients = 0
         self._maxConnections = maxConnections
         self._channels: set[Channel] = set()

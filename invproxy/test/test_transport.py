@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from invproxy.transport import Outlet, Turn
+from invproxy.transport import Outlet
+from invproxy.turn import Turn
 
 
 class Producer:

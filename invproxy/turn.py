@@ -1,0 +1,222 @@
+"""
+The turn of the reactor: many busy sockets are read in it as one, and what was written in it goes out at its end.
+
+Twisted's epoll reactor gives each event of each socket a logging context of its own, and takes another pass through its
+main loop for whatever is to happen at the end of a turn. For a proxy that is a third of its work. So the sockets of our
+connections are B{adopted}: they are read from an epoll object of ours, which is one more readable descriptor to the
+reactor. When all events of a batch have been handled, everything that was written meanwhile goes out, joined for each
+connection.
+
+Only reading moves here. Everything else (waiting to write, connecting, closing, timers) stays with the reactor, and so
+does every socket with which this cannot work: without epoll, or with transports that are not Twisted's own.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IReactorTime, IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+_log = Logger(namespace="invproxy.transport")
+
+_MOST_EVENTS = 256
+"""Sockets that are read in one batch."""
+
+_MOST_BATCHES = 64
+"""Batches in a row, before the rest of the program has its turn."""
+
+_LONGEST_WAIT = 0.01
+"""Seconds for which the next batch is awaited without a pass through the main loop."""
+
+
+class Flushable(Protocol):
+    """
+    Something that collects what is written to it.
+    """
+
+    def flush(self) -> None:
+        """
+        Write what was collected.
+        """
+
+
+class Turn:
+    """
+    The present turn of a reactor. There is one for each reactor: see L{turnOf}.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        """
+        @param clock: the reactor.
+        """
+        self._clock = clock
+        self._flushables: list[Flushable] = []
+        self._inBatch = False
+        self._sockets: _Sockets | None = None
+        if _canAdopt(clock):
+            self._sockets = _Sockets(self, clock)
+
+    def enlist(self, flushable: Flushable) -> None:
+        """
+        Flush it when the turn ends.
+        """
+        if not self._flushables and not self._inBatch:
+            self._clock.callLater(0, self.end)
+        self._flushables.append(flushable)
+
+    def begin(self) -> None:
+        """
+        A batch of events begins, after which there will be an L{end}.
+        """
+        self._inBatch = True
+
+    def end(self) -> None:
+        """
+        Flush what was enlisted, and what that enlists.
+        """
+        self._inBatch = True
+        flushables = self._flushables
+        for flushable in flushables:
+            try:
+                flushable.flush()
+            except Exception:
+                _log.failure("what was written could not be sent")
+        flushables.clear()
+        self._inBatch = False
+
+    def adopt(self, transport: object) -> None:
+        """
+        Read a connection that has just been made along with the others, if that can be done.
+        """
+        if self._sockets is not None:
+            while not isinstance(transport, tcp.Connection):
+                transport = getattr(transport, "transport", None)
+                if transport is None:
+                    return
+            self._sockets.adopt(transport)
+
+
+_turns: WeakKeyDictionary[IReactorTime, Turn] = WeakKeyDictionary()
+
+
+def turnOf(clock: IReactorTime) -> Turn:
+    """
+    Find the turn of a reactor.
+    """
+    turn = _turns.get(clock)
+    if turn is None:
+        turn = _turns[clock] = Turn(clock)
+    return turn
+
+
+def _canAdopt(reactor: object) -> bool:
+    # It leans on what is not public: where that is missing, nothing is adopted.
+    return all(
+        hasattr(reactor, name)
+        for name in ("_poller", "_disconnectSelectable", "timeout", "addReader")
+    ) and isinstance(getattr(reactor, "_poller", None), getattr(select, "epoll", ()))
+
+
+@implementer(IReadDescriptor)
+class _Sockets:
+    """
+    The adopted sockets, as one reader of the reactor; and, as the C{reactor} of their transports, what they ask to be
+    read by.
+    """
+
+    def __init__(self, turn: Turn, reactor: Any) -> None:
+        self._turn = turn
+        self._reactor = reactor
+        self._readers: dict[int, Any] = {}
+        self._epoll = select.epoll()
+        self._either = select.poll()
+        self._either.register(self._epoll, select.POLLIN)
+        self._either.register(reactor._poller, select.POLLIN)
+        # Asked for often, and the same for good:
+        self.addWriter = reactor.addWriter
+        self.removeWriter = reactor.removeWriter
+
+    def adopt(self, transport: Any) -> None:
+        """
+        Take over a connection that has just been made, and so is being read.
+        """
+        if transport.reactor is self._reactor:
+            self._reactor.removeReader(transport)
+            transport.reactor = self
+            self.addReader(transport)
+
+    # As the reactor of the transports.
+
+    def addReader(self, reader: Any) -> None:
+        number = reader.fileno()
+        if number not in self._readers:
+            self._epoll.register(number, select.EPOLLIN)
+            if not self._readers:
+                self._reactor.addReader(self)
+            self._readers[number] = reader
+
+    def removeReader(self, reader: Any) -> None:
+        number = reader.fileno()
+        if self._readers.get(number) is reader:
+            self._epoll.unregister(number)
+            del self._readers[number]
+            if not self._readers:
+                self._reactor.removeReader(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    # As a reader of the reactor.
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        return "-"
+
+    def doRead(self) -> None:
+        """
+        Read what is ready, and as long as nothing else is to be done, wait for more right here: a pass through the main
+        loop costs as much as a request.
+        """
+        for _ in range(_MOST_BATCHES):
+            self._readBatch()
+            wait = self._reactor.timeout()
+            wait = _LONGEST_WAIT if wait is None else min(wait, _LONGEST_WAIT)
+            # The reactor's own epoll object is ready whenever ours is, as it has ours among its readers.
+            if wait <= 0 or len(self._either.poll(wait * 1000)) < 2:
+                return
+
+    def _readBatch(self) -> None:
+        readers = self._readers
+        self._turn.begin()
+        for number, event in self._epoll.poll(0, _MOST_EVENTS):
+            reader = readers.get(number)
+            if reader is None:
+                continue  # one before it has put an end to it
+            if event & select.EPOLLIN:
+                try:
+                    why = reader.doRead()
+                except Exception as error:
+                    _log.failure("a connection failed on what it received")
+                    why = error
+            else:
+                why = CONNECTION_DONE  # all that came was read
+            if why:
+                self.removeReader(reader)
+                self._reactor._disconnectSelectable(reader, why, True)
+        self._turn.end()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor has stopped.
+        """
+        for reader in list(self._readers.values()):
+            reader.connectionLost(reason)
