@@ -20,7 +20,7 @@ from invproxy.agent.settings import AgentSettings
 from invproxy.errors import ConfigError
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
-from invproxy.parsers import count, text
+from invproxy.parsers import count, text, wholeSeconds
 from invproxy.urls import forwardProxy, hostPort, httpProxyFor, isAuthority, originURL, proxyURL
 
 PROGRAM = "invproxy-agent"
@@ -58,10 +58,8 @@ def transport(given: str) -> str:
     """
     How requests come from the proxy.
     """
-    if given == "tunnel":
-        raise ConfigError("the tunnel is not in this version; must be auto or poll")
-    if given not in ("auto", "poll"):
-        raise ConfigError("must be auto or poll")
+    if given not in ("auto", "tunnel", "poll"):
+        raise ConfigError("must be auto, tunnel or poll")
     return given
 
 
@@ -96,12 +94,26 @@ TABLE = (
     Option(
         "transport",
         transport,
-        "How requests come from the proxy. The tunnel is not in this version: auto means poll.",
+        "How requests come from the proxy: through a tunnel, by polling, or, auto, by polling only"
+        " where and while a tunnel is not to be had.",
         metavar="auto|tunnel|poll",
         default=_DEFAULTS.transport,
     ),
     number(
         "polls", _DEFAULTS.polls, count(1, 100), "How many polls are parked at the proxy.", of="N"
+    ),
+    number(
+        "connections",
+        _DEFAULTS.connections,
+        count(1, 100),
+        "How many tunnels are kept open to the proxy.",
+        of="N",
+    ),
+    duration(
+        "link-timeout",
+        _DEFAULTS.linkTimeout,
+        "How long a tunnel may be silent before it counts as lost. Pings keep it from being so.",
+        wholeSeconds,
     ),
     Option(
         "token-file",
@@ -225,6 +237,8 @@ def planOf(options: TableOptions, environ: Mapping[str, str]) -> Plan:
         AgentSettings(
             transport=values["transport"],
             polls=values["polls"],
+            connections=values["connections"],
+            linkTimeout=values["link-timeout"],
             connectTimeout=values["connect-timeout"],
             originTimeout=values["origin-timeout"],
             drainTimeout=values["drain-timeout"],

@@ -25,7 +25,7 @@ STATES = ("queued", "claimed", "fetched", "responding", "done", "failed")
 """The names of the states."""
 
 TRANSITIONS = {
-    QUEUED: {CLAIMED, FAILED},
+    QUEUED: {CLAIMED, FETCHED, FAILED},
     CLAIMED: {QUEUED, FETCHED, FAILED},
     FETCHED: {CLAIMED, QUEUED, RESPONDING, FAILED},
     RESPONDING: {DONE, FAILED},

@@ -57,6 +57,12 @@ TOO_MANY_CONNECTIONS = Code(
 TOO_MANY_BACKENDS = Code(
     "too-many-backends", 503, "The proxy has no room for more backends.", retryAfter=30
 )
+TOO_MANY_TUNNELS = Code(
+    "too-many-tunnels",
+    503,
+    "The proxy has no room for more tunnels of this backend.",
+    retryAfter=30,
+)
 QUEUE_TIMEOUT = Code("queue-timeout", 504, "No agent took the request in time. Try again.")
 ORIGIN_TIMEOUT = Code("origin-timeout", 504, "The backend did not answer in time.")
 VERSION_NOT_SUPPORTED = Code("version-not-supported", 505, "Only HTTP/1.0 and HTTP/1.1 are served.")

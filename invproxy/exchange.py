@@ -244,6 +244,20 @@ class Exchange:
             carrier.pauseAnswer()
         self.body.deliver(carrier)
 
+    def take(self, carrier: IUpload) -> None:
+        """
+        Hand the request to a carrier that will tell at once when its agent is lost.
+
+        @param carrier: as for L{fetch}.
+        """
+        self.hasLifeline = True
+        self.fetches += 1
+        self.carrier = carrier
+        self._enter(FETCHED)
+        if self._answerPaused:
+            carrier.pauseAnswer()
+        self.body.deliver(carrier)
+
     def holdLine(self) -> None:
         """
         Take note that the carrier has the call that will tell of its agent's loss.
@@ -283,6 +297,21 @@ class Exchange:
             self.fail(Fault(AGENT_LOST))
         else:
             self.giveBack()
+
+    def refuse(self) -> None:
+        """
+        Take note that the agent has not begun with the request, and will not: another may have it, whatever it asks.
+        """
+        if self.state != FETCHED:
+            return
+        self.carrier = None
+        self.hasLifeline = False
+        if self.body.isHeld():
+            self.fetches -= 1
+            self._enter(QUEUED)
+            self.mailbox.requeue(self)
+        else:
+            self.fail(Fault(AGENT_LOST))
 
     def giveBack(self) -> None:
         """

@@ -25,7 +25,7 @@ Rules that both sides keep, and that the contract suite in C{invproxy.test.test_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -171,6 +171,24 @@ class IExchange(Interface):
         """
 
 
+class ITaker(Interface):
+    """
+    A carrier that takes exchanges as they come, many at once.
+    """
+
+    streams: Sized = Attribute("The exchanges that it has taken and that are not over.")
+
+    def hasRoom() -> bool:
+        """
+        Say whether it takes another one now.
+        """
+
+    def take(exchange: IExchange) -> None:
+        """
+        Take one.
+        """
+
+
 class IMailbox(Interface):
     """
     Per backend: the exchanges that wait, and the carriers that wait for them. The state may live in this process or in
@@ -190,6 +208,21 @@ class IMailbox(Interface):
 
         @param limit: how many to take at most.
         @return: fires with one exchange or more, each under a lease.
+        """
+
+    def join(taker: ITaker) -> None:
+        """
+        Give exchanges to a carrier from now on.
+        """
+
+    def leave(taker: ITaker) -> None:
+        """
+        Give it none any more.
+        """
+
+    def distribute() -> None:
+        """
+        Hand out what waits, as a carrier has room again.
         """
 
     def requeue(exchange: IExchange) -> None:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from invproxy.errors import TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
 from invproxy.exchange import Exchange
-from invproxy.interfaces import IExchange, IMailbox
+from invproxy.interfaces import IExchange, IMailbox, ITaker
 
 _NEW_SESSION = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
@@ -49,18 +49,25 @@ class Mailbox:
         self._queue: deque[IExchange] = deque()
         self._returned: deque[IExchange] = deque()
         self._waiters: deque[_Waiter] = deque()
+        # In the order in which they were given something last.
+        self._takers: dict[ITaker, None] = {}
         self._seen = clock.seconds()
 
     def put(self, exchange: IExchange) -> None:
+        if self._takers and not (self._queue or self._returned):
+            taker = self._chooseTaker()
+            if taker is not None:
+                taker.take(exchange)
+                return
         if len(self._returned) + len(self._queue) >= self._maxPending:
             raise Fault(TOO_MANY_PENDING, f"{self._maxPending} requests wait for this backend")
         self._queue.append(exchange)
-        self._distribute()
+        self.distribute()
 
     def claim(self, limit: int) -> Deferred[list[IExchange]]:
         waiter = _Waiter(Deferred(lambda _: self._leave(waiter)), limit)
         self._waiters.append(waiter)
-        self._distribute()
+        self.distribute()
         return waiter.deferred
 
     def _leave(self, waiter: _Waiter) -> None:
@@ -68,10 +75,39 @@ class Mailbox:
         with suppress(ValueError):  # it may be just about to be released
             self._waiters.remove(waiter)
 
+    def join(self, taker: ITaker) -> None:
+        self._takers[taker] = None
+        self.distribute()
+
+    def leave(self, taker: ITaker) -> None:
+        self._seen = self._clock.seconds()
+        self._takers.pop(taker, None)
+
+    def _chooseTaker(self) -> ITaker | None:
+        """
+        Choose who has least to do; but a poll that waits has nothing to do at all.
+        """
+        takers = self._takers
+        if len(takers) == 1:
+            [taker] = takers
+            if not taker.hasRoom() or (self._waiters and taker.streams):
+                return None
+            return taker
+        chosen = min(
+            (taker for taker in takers if taker.hasRoom()),
+            key=lambda taker: len(taker.streams),
+            default=None,
+        )
+        if chosen is None or (self._waiters and chosen.streams):
+            return None
+        # Among equals, to the one that was given something the longest time ago.
+        takers[chosen] = takers.pop(chosen)
+        return chosen
+
     def requeue(self, exchange: IExchange) -> None:
         # Before all that was never handed out, but behind what came back before it.
         self._returned.append(exchange)
-        self._distribute()
+        self.distribute()
 
     def withdraw(self, exchange: IExchange) -> None:
         for queue in (self._returned, self._queue):
@@ -80,15 +116,19 @@ class Mailbox:
 
     def hasWaiters(self) -> bool:
         """
-        Say whether a carrier waits.
+        Say whether a carrier waits for exchanges.
         """
-        return bool(self._waiters)
+        return bool(self._waiters) or any(taker.hasRoom() for taker in self._takers)
 
-    def _distribute(self) -> None:
-        """
-        Hand out what waits, in fair shares among the carriers that wait.
-        """
-        while self._waiters and (waiting := len(self._returned) + len(self._queue)):
+    def distribute(self) -> None:
+        # To takers one by one, and in fair shares to the polls that wait.
+        while waiting := len(self._returned) + len(self._queue):
+            taker = self._chooseTaker() if self._takers else None
+            if taker is not None:
+                taker.take(self._take())
+                continue
+            if not self._waiters:
+                return
             share = -(-waiting // len(self._waiters))
             self._seen = self._clock.seconds()
             waiter = self._waiters.popleft()
@@ -128,13 +168,19 @@ class Mailbox:
         """
         When an agent was last there, in seconds on the clock: now, while one waits.
         """
-        return self._clock.seconds() if self._waiters else self._seen
+        return self._clock.seconds() if self._waiters or self._takers else self._seen
 
     def counts(self) -> tuple[int, int]:
         """
-        Count the exchanges that wait, and the carriers that wait.
+        Count the exchanges that wait, and the polls that wait.
         """
         return len(self._returned) + len(self._queue), len(self._waiters)
+
+    def countTakers(self) -> int:
+        """
+        Count the carriers that take exchanges as they come.
+        """
+        return len(self._takers)
 
 
 class Mailboxes:

@@ -38,6 +38,13 @@ def someSeconds(given: str) -> float:
     return _seconds(given, _SHORTEST)
 
 
+def wholeSeconds(given: str) -> float:
+    """
+    A time in seconds that must not be less than one.
+    """
+    return _seconds(given, 1)
+
+
 def _seconds(given: str, least: float) -> float:
     # What float() takes beyond this (inf, nan, 1_0, white space) is more often a slip.
     if not _NUMBER(given) or not least <= (value := float(given)) <= _LONGEST:

@@ -22,7 +22,7 @@ from invproxy.errors import ConfigError
 from invproxy.http1.limits import Limits
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
-from invproxy.parsers import choice, count, someSeconds, text
+from invproxy.parsers import choice, count, someSeconds, text, wholeSeconds
 from invproxy.proxy.settings import ProxySettings
 
 PROGRAM = "invproxy-server"
@@ -193,6 +193,12 @@ TABLE = (
         _DEFAULTS.drainTimeout,
         "How long requests in flight may take once the proxy is stopping.",
     ),
+    duration(
+        "link-timeout",
+        _DEFAULTS.linkTimeout,
+        "How long a tunnel may be silent before it counts as lost. Pings keep it from being so.",
+        wholeSeconds,
+    ),
     number(
         "max-pending",
         _DEFAULTS.maxPending,
@@ -226,6 +232,13 @@ TABLE = (
         _DEFAULTS.maxBackends,
         count(1),
         "How many backends are kept in open mode.",
+        of="N",
+    ),
+    number(
+        "max-tunnels",
+        _DEFAULTS.maxTunnels,
+        count(1),
+        "How many tunnels may serve one backend.",
         of="N",
     ),
     Option(
@@ -344,10 +357,12 @@ def _settingsOf(values: Values) -> ProxySettings:
         claimTimeout=values["claim-timeout"],
         backendTimeout=values["backend-timeout"],
         drainTimeout=values["drain-timeout"],
+        linkTimeout=values["link-timeout"],
         maxPending=values["max-pending"],
         maxBody=values["max-body"],
         maxConnections=values["max-connections"],
         maxBackends=values["max-backends"],
+        maxTunnels=values["max-tunnels"],
         limits=Limits(head=head, line=min(_DEFAULTS.limits.line, head)),
         trustedProxies=trusted.networks,
         trustUnixPeers=trusted.unix,

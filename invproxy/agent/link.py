@@ -20,6 +20,7 @@ from invproxy.http1.fields import join
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead, requestLineFault
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.wire.handshake import ClientHandshake
 from invproxy.wire.poll import BACKEND_ID, FEATURES, INTERIM, REQUEST_ID, UPGRADE, isBackendID
 
 _KEEP = 15.0
@@ -74,7 +75,8 @@ class ProxyLink:
         if settings.token:
             fields.append((b"Authorization", b"Bearer " + settings.token.encode("utf-8")))
         try:
-            self._block = join([(b"Host", self._host), *fields])
+            self._tunnelBlock = join(fields)
+            self._block = join([(b"Host", self._host)]) + self._tunnelBlock
         except ValueError:
             # Not as its cause: the token would be in the traceback.
             raise ConfigError("the token has a character that HTTP does not allow") from None
@@ -91,6 +93,12 @@ class ProxyLink:
         Make the head of an C{agent/pending} call.
         """
         return RequestHead(b"GET", self._base + b"/agent/pending", self._block)
+
+    def tunnelCall(self) -> ClientHandshake:
+        """
+        Make the handshake of a tunnel.
+        """
+        return ClientHandshake(self._host, self._base + b"/agent/tunnel", self._tunnelBlock)
 
     def fetchCall(self, identifier: str) -> RequestHead:
         """

@@ -5,31 +5,25 @@ The poll carrier: ask the proxy for waiting exchanges, with several polls parked
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.web.iweb import IResponse
 
-from invproxy.agent.backoff import Backoff, retryAfter
+from invproxy.agent.backoff import Backoff
 from invproxy.agent.calls import ask
 from invproxy.agent.link import ProxyLink
+from invproxy.agent.reachability import ProxyRefusal, Reachability, refusalOf
 from invproxy.agent.replay import Replay
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.workload import Workload
-from invproxy.errors import Fault
 from invproxy.http1.fields import join
 from invproxy.interfaces import IOrigin
 from invproxy.wire.poll import MAX_PENDING_BYTES, REQUEST_ID, parseIDs
-
-_log = Logger(namespace="invproxy.agent")
 
 _PROBE_TIME = 10.0
 """Seconds, beyond those for a connection, within which a proxy must have answered the probe."""
@@ -42,55 +36,6 @@ nothing new, the next one waits a little.
 
 _SHORTEST_REST, _LONGEST_REST = 0.02, 0.25
 """Bounds on that wait in seconds: from the first time on, and after many such polls."""
-
-
-class ProxyRefusal(Exception):
-    """
-    The proxy answered a call with an error; the text says which, and what to do about it.
-
-    @ivar isPassing: whether it may be over in a moment; if not, somebody has to do something.
-    @ivar retryAfter: seconds that it asks to wait, or 0.
-    """
-
-    def __init__(self, text: str, *, isPassing: bool = False, retryAfter: float = 0.0) -> None:
-        super().__init__(text)
-        self.isPassing = isPassing
-        self.retryAfter = retryAfter
-
-
-class Reachability:
-    """
-    Says in the log when the proxy is not reached, why, and when it is again: one line for each change.
-    """
-
-    def __init__(self, url: str) -> None:
-        """
-        @param url: what to call the proxy.
-        """
-        self._url = url
-        self._troubles: dict[object, str] = {}
-
-    def fail(self, caller: object, error: Exception) -> None:
-        """
-        Take note of a call that went wrong.
-
-        @param caller: who made it; each is out of trouble only by a call of its own that goes well.
-        """
-        isRefusal = isinstance(error, ProxyRefusal) and not error.isPassing
-        # Errors that pass are one kind, as they come in turns while a proxy is down.
-        kind = str(error) if isRefusal else ""
-        if kind not in self._troubles.values():
-            _log.warn(
-                "proxy {url} not reached, retrying: {why}", url=self._url, why=_reasonOf(error)
-            )
-        self._troubles[caller] = kind
-
-    def succeed(self, caller: object) -> None:
-        """
-        Take note of a call that went well.
-        """
-        if self._troubles.pop(caller, None) is not None and not self._troubles:
-            _log.info("proxy {url} reached again", url=self._url)
 
 
 class PollCarrier:
@@ -208,7 +153,7 @@ class PollCarrier:
                 for name, values in response.headers.getAllRawHeaders()
                 for value in values
             )
-            raise self._refusalOf(response.code, join(fields))
+            raise refusalOf(response.code, join(fields), self._reactor.seconds())
         return True
 
     async def _poll(self, backoff: Backoff) -> bool:
@@ -226,7 +171,7 @@ class PollCarrier:
             if parked.active():
                 parked.cancel()
         if reply.head.status != 200:
-            raise self._refusalOf(reply.head.status, reply.head.fields)
+            raise refusalOf(reply.head.status, reply.head.fields, self._reactor.seconds())
         try:
             identifiers = parseIDs(reply.body)
         except (ValueError, RecursionError):
@@ -235,19 +180,15 @@ class PollCarrier:
             ) from None
         self._reachability.succeed(backoff)
         backoff.succeed()
-        return self._workload.take(identifiers)
+        return self.take(identifiers)
 
-    def _refusalOf(self, status: int, block: bytes) -> ProxyRefusal:
-        hint = ""
-        if status in (401, 403):
-            hint = ": the proxy does not accept this agent's credentials for this backend"
-        elif status < 400 or status in (404, 405, 501):
-            hint = ": is this the base URL of an inverting proxy?"
-        return ProxyRefusal(
-            f"it answered {status}{hint}",
-            isPassing=status == 429 or (status >= 500 and status != 501),
-            retryAfter=retryAfter(block, self._reactor.seconds()),
-        )
+    def take(self, identifiers: Iterable[str]) -> bool:
+        """
+        Begin with exchanges that the proxy has named.
+
+        @return: whether there was anything new.
+        """
+        return self._workload.take(identifiers)
 
     async def stop(self) -> None:
         """
@@ -273,20 +214,3 @@ class _Dismissal(Protocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
         self.transport.loseConnection()
-
-
-def _reasonOf(error: Exception) -> str:
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return _reasonOf(reasons[0].value)  # twisted.web wraps what happened in a list of failures
-    if isinstance(error, ProxyRefusal):
-        return str(error)
-    if isinstance(error, Fault):
-        return error.detail or str(error)
-    if isinstance(error, DeferredTimeout | CancelledError):
-        return "no answer in time"
-    if isinstance(error, VerificationError):
-        return "its certificate is for another host name"
-    if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        return "TLS: " + ", ".join(text for *_, text in error.args[0])
-    return f"{type(error).__name__}: {error}"

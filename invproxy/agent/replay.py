@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from invproxy.agent.adaptation import adapt
 from invproxy.agent.calls import FetchCall, PostCall, errorResponse
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.peer import OriginalPeer
@@ -43,7 +44,6 @@ _LIMITS = Limits(head=2 << 20, line=1 << 20, fields=4096)
 _MOST_EARLY = 65536
 """Bytes that a client may send behind a request for an upgrade before they are held back."""
 
-_dropAuthorization = dropper(b"authorization")
 _dropProxysOwn = dropper(b"x-inverting-proxy-*", alike=True)
 
 
@@ -227,16 +227,9 @@ class Replay:
         return head is not None and head.upgrade is not None and self._status in (0, 101)
 
     def _opened(self, head: RequestHead) -> _OriginSide:
-        settings = self._settings
         self.peer = OriginalPeer.of(head)
-        fields = _dropProxysOwn(head.fields)
-        if settings.stripCredentials:
-            fields = _dropAuthorization(fields)
-        if settings.forwardUserID and self._endUser:
-            fields += b"\r\n%b: %b" % (USER_ID, self._endUser)
-        head.fields = fields
-        if settings.rewriteHost is not None:
-            head = head.withHost(settings.rewriteHost)
+        head.fields = _dropProxysOwn(head.fields)
+        head = adapt(head, self._endUser, self._settings)
         if not self._knowsUpgrade:
             head.upgrade = None
         self._head = head

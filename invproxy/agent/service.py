@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from invproxy.agent.choice import Carrier, makeCarrier
 from invproxy.agent.link import ProxyLink
-from invproxy.agent.poller import PollCarrier
 from invproxy.agent.settings import AgentSettings
 from invproxy.interfaces import IOrigin
 
@@ -73,10 +73,10 @@ class AgentService(Service):
             return
         super().startService()
         link = self._makeLink()
-        carrier = PollCarrier(self._reactor, link, self._origin, self._settings, random.random)
+        carrier = makeCarrier(self._reactor, link, self._origin, self._settings, random.random)
         self._run = run = _Run(carrier, link)
         run.done = Deferred.fromCoroutine(carrier.run(lambda: self._becomeReady(run)))
-        run.done.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
+        run.done.addErrback(lambda failure: _log.failure("the carrier broke", failure=failure))
 
     def _becomeReady(self, run: _Run) -> None:
         if run is not self._run:
@@ -90,11 +90,11 @@ class AgentService(Service):
         """
         Wait until a call of the proxy has gone well.
 
-        @return: fires with the name of the carrier in use, C{"poll"}; fails with L{CancelledError
+        @return: fires with the name of the carrier in use, C{"tunnel"} or C{"poll"}; fails with L{CancelledError
             <twisted.internet.defer.CancelledError>} if the service is stopped before.
         """
-        if self._ready:
-            return succeed(PollCarrier.name)
+        if self._ready and self._run is not None:
+            return succeed(self._run.carrier.name)
         waiting: Deferred[str] = Deferred(self._whenReady.remove)
         self._whenReady.append(waiting)
         return waiting
@@ -135,6 +135,6 @@ class _Run:
     What is between a start and a stop.
     """
 
-    carrier: PollCarrier
+    carrier: Carrier
     link: ProxyLink
     done: Deferred[None] = field(factory=Deferred)

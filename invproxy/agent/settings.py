@@ -9,8 +9,8 @@ from attrs import field, frozen
 from invproxy.errors import ConfigError, Fault
 from invproxy.http1.heads import RequestHead
 
-_COUNTS = ("polls", "maxExchanges")
-_TIMES = ("connectTimeout", "pollTimeout")
+_COUNTS = ("polls", "connections", "maxExchanges")
+_TIMES = ("connectTimeout", "pollTimeout", "linkTimeout")
 _TIMES_OR_ZERO = ("originTimeout", "drainTimeout")
 
 
@@ -21,11 +21,13 @@ class AgentSettings:
 
     @ivar transport: C{"auto"}, C{"tunnel"} or C{"poll"}.
     @ivar polls: how many polls are parked at the proxy at once.
+    @ivar connections: how many tunnels are open at once.
     @ivar maxExchanges: how many exchanges are worked on at once; while so many are, nothing is asked for.
     @ivar connectTimeout: how long a connection to the proxy or the origin may take to stand.
     @ivar originTimeout: how long the origin may take for the first byte of a response; 0 is for ever.
     @ivar drainTimeout: how long exchanges in flight may take once the agent is stopping.
     @ivar pollTimeout: how long an answer to a poll may take before the link counts as dead; more than the proxy's own.
+    @ivar linkTimeout: how long a tunnel may be silent, pings included, before it counts as lost.
     @ivar token: bearer token for the proxy, or L{None}.
     @ivar proxyCA: PEM certificates to trust for the proxy instead of the system's, or L{None}.
     @ivar clientCertificate: PEM certificate, and its key unless C{clientKey} holds it, to show the proxy, or L{None}.
@@ -38,11 +40,13 @@ class AgentSettings:
 
     transport: str = "auto"
     polls: int = 2
+    connections: int = 1
     maxExchanges: int = 1000
     connectTimeout: float = 10.0
     originTimeout: float = 0.0
     drainTimeout: float = 30.0
     pollTimeout: float = 60.0
+    linkTimeout: float = 15.0
     token: str | None = field(default=None, repr=False)
     proxyCA: bytes | None = field(default=None, repr=False)
     clientCertificate: bytes | None = field(default=None, repr=False)
@@ -56,8 +60,8 @@ class AgentSettings:
         """
         @raise ConfigError: if one of them cannot be used.
         """
-        if self.transport not in ("auto", "poll"):
-            raise ConfigError(f"transport {self.transport!r} is not auto or poll")
+        if self.transport not in ("auto", "tunnel", "poll"):
+            raise ConfigError(f"transport {self.transport!r} is not auto, tunnel or poll")
         for names, least in ((_COUNTS, 1), (_TIMES, 1e-9), (_TIMES_OR_ZERO, 0)):
             for name in names:
                 if not getattr(self, name) >= least:

@@ -192,7 +192,7 @@ class ChunkedDecoder:
                 self._hold(data, at, self._limits.trailers, "trailer section")
                 return None
             self._state = self._ENDED
-            self.trailers = self._checkTrailers(data[at:end])
+            self.trailers = checkTrailers(data[at:end], self._limits)
             return data[end + 4 :]
 
     def _hold(self, data: bytes, at: int, limit: int, what: str) -> None:
@@ -203,20 +203,28 @@ class ChunkedDecoder:
             raise Fault(BAD_REQUEST, f"a line that ends without CR in a {what}")
         self._held = held
 
-    def _checkTrailers(self, block: bytes) -> bytes:
-        if not block:
-            return block
-        if not _TRAILERS(block):
-            raise Fault(BAD_REQUEST, "a malformed trailer section")
-        if block.count(b"\r\n") > self._limits.fields:
-            raise Fault(BAD_REQUEST, f"more than {self._limits.fields} trailer fields")
-        for name, _ in items(block):
-            if name.lower() in _NO_TRAILER:
-                raise Fault(BAD_REQUEST, f"field {name.decode('ascii')!r} among the trailers")
-        return block
-
     def atEnd(self) -> bool:
         return self._state == self._ENDED
+
+
+def checkTrailers(block: bytes, limits: Limits) -> bytes:
+    """
+    Refuse trailers that are malformed, or hold what would change how the message is understood.
+
+    @param block: the trailer section as a block.
+    @return: the block.
+    @raise Fault: (bad-request) if they are.
+    """
+    if not block:
+        return block
+    if not _TRAILERS(block):
+        raise Fault(BAD_REQUEST, "a malformed trailer section")
+    if block.count(b"\r\n") > limits.fields:
+        raise Fault(BAD_REQUEST, f"more than {limits.fields} trailer fields")
+    for name, _ in items(block):
+        if name.lower() in _NO_TRAILER:
+            raise Fault(BAD_REQUEST, f"field {name.decode('ascii')!r} among the trailers")
+    return block
 
 
 def bodyDecoder(framing: int, limits: Limits) -> BodyDecoder:

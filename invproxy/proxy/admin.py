@@ -175,6 +175,7 @@ class AdminResource(_Branch):
                     "id": mailbox.backend,
                     "online": not self._mailboxes.isOffline(mailbox),
                     "secondsSinceSeen": round(max(0.0, now - mailbox.lastSeen()), 3),
+                    "tunnels": mailbox.countTakers(),
                     "polls": waiting,
                     "queued": queued,
                     "exchanges": inFlight.get(mailbox.backend, {}),

@@ -19,6 +19,7 @@ from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.proxy.streams import answerAtOnce
 from invproxy.wire.poll import (
+    AGENTS_CODES,
     ERROR,
     INTERIM,
     OUR_FEATURES,
@@ -31,9 +32,6 @@ from invproxy.wire.poll import (
 )
 
 _CONTINUE = ResponseHead(100, b" Continue")
-
-_AGENTS_CODES = frozenset(("origin-refused", "origin-bad-response", "origin-timeout"))
-"""What an agent may say of its own accord in C{X-Inverting-Proxy-Error}."""
 
 
 @implementer(IUpload)
@@ -168,7 +166,7 @@ class PollCarriage:
         """
         exchange = self._exchange
         code = (value(call.fields, ERROR) or b"").decode("latin-1")
-        if code in _AGENTS_CODES:
+        if code in AGENTS_CODES:
             exchange.fail(Fault(CODES[code], "as the agent says"))
             return answerAtOnce(call, answer, 200, b"OK")
         replaced, self._response = (

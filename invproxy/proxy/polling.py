@@ -127,15 +127,6 @@ class ResponseResource(AgentResource):
         return carriage.respond(answer, head, self._settings.limits)
 
 
-class TunnelResource(AgentResource):
-    """
-    C{GET agent/tunnel}, where there are no tunnels: the agent will poll.
-    """
-
-    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
-        return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
-
-
 @implementer(IUpload)
 class Poll(Discard):
     """

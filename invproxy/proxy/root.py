@@ -21,11 +21,11 @@ from invproxy.proxy.polling import (
     PendingResource,
     RequestResource,
     ResponseResource,
-    TunnelResource,
 )
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
+from invproxy.proxy.tunneling import TunnelResource, Tunnels
 from invproxy.routing import OpenRouter
 from invproxy.timers import Wheel
 from invproxy.wire.poll import PENDING, REQUEST, RESPONSE, TUNNEL
@@ -80,6 +80,7 @@ class ProxyResource(StreamResource):
     Resources under any site. Mounted below a prefix, it sends targets on unchanged, prefix and all.
 
     @ivar mailboxes: the exchanges that wait and those in flight.
+    @ivar tunnels: those of all agents.
     """
 
     isLeaf = False
@@ -90,6 +91,7 @@ class ProxyResource(StreamResource):
         settings: ProxySettings | None = None,
         *,
         mailboxes: Mailboxes | None = None,
+        tunnels: Tunnels | None = None,
         servesClients: bool = True,
         servesAgents: bool = True,
     ) -> None:
@@ -97,6 +99,7 @@ class ProxyResource(StreamResource):
         @param clock: what tells the time; the reactor.
         @param settings: times and bounds.
         @param mailboxes: those of another such Resource, where clients and agents come in at different ones.
+        @param tunnels: likewise.
         @param servesClients: whether clients are served here.
         @param servesAgents: whether agents are served here.
         """
@@ -109,6 +112,7 @@ class ProxyResource(StreamResource):
             maxBackends=settings.maxBackends,
             offlineAfter=settings.backendTimeout,
         )
+        self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels
         self._nothing = _Nothing()
         self._public: StreamResource = self._nothing
         if servesClients:
@@ -121,6 +125,9 @@ class ProxyResource(StreamResource):
             else self._nothing
             for path, kind in _AGENT_CALLS.items()
         }
+        for resource in self._agent.values():
+            if isinstance(resource, TunnelResource):
+                resource.tunnels = self.tunnels
 
     def find(self, path: bytes) -> StreamResource:
         """
@@ -158,12 +165,14 @@ class ProxyResource(StreamResource):
 
     def drain(self) -> Deferred[None]:
         """
-        Refuse new requests; exchanges in flight go on, and so do the calls of agents.
+        Refuse new requests; exchanges in flight go on, and so do the calls of agents. Those with tunnels are told that
+        they may go elsewhere.
 
         @return: fires when no exchange is in flight any more.
         """
         if isinstance(self._public, PublicResource):
             self._public.draining = True
+        self.tunnels.drain()
         return self.mailboxes.whenEmpty()
 
     def close(self) -> None:
@@ -173,4 +182,5 @@ class ProxyResource(StreamResource):
         for exchange in list(self.mailboxes.exchanges.values()):
             exchange.fail(Fault(DRAINING))
         self.mailboxes.release()
+        self.tunnels.close()
         self._wheel.stop()

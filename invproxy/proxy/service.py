@@ -77,7 +77,11 @@ class ProxyService(Service):
         }
         self.resource = ProxyResource(reactor, settings, servesAgents=not agentListen)
         self._agents = ProxyResource(
-            reactor, settings, mailboxes=self.resource.mailboxes, servesClients=False
+            reactor,
+            settings,
+            mailboxes=self.resource.mailboxes,
+            tunnels=self.resource.tunnels,
+            servesClients=False,
         )
         admin = AdminResource(self.resource.mailboxes, reactor, lambda: self._ready)
         adminOrigin = ResourceOrigin(admin, clock=reactor, maxBody=1 << 20)

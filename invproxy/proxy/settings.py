@@ -25,10 +25,12 @@ class ProxySettings:
     @ivar claimTimeout: how long an ID that was handed out may wait to be fetched before it is offered again.
     @ivar backendTimeout: how long after the last call of its agents a backend counts as offline.
     @ivar drainTimeout: how long exchanges in flight may take once the proxy is stopping.
+    @ivar linkTimeout: how long a tunnel may be silent, pings included, before it counts as lost.
     @ivar maxPending: how many requests may wait for one backend.
     @ivar maxBody: how many bytes a request body may have; 0 is any number.
     @ivar maxConnections: how many clients may be connected.
     @ivar maxBackends: how many backends are kept in open mode.
+    @ivar maxTunnels: how many tunnels may serve one backend.
     @ivar limits: bounds on heads (C{--max-head}), chunk lines and trailers.
     @ivar trustedProxies: peers whose forwarding fields are believed.
     @ivar trustUnixPeers: whether peers on UNIX sockets are believed, too.
@@ -43,10 +45,12 @@ class ProxySettings:
     claimTimeout: float = 5.0
     backendTimeout: float = 300.0
     drainTimeout: float = 30.0
+    linkTimeout: float = 15.0
     maxPending: int = 1000
     maxBody: int = 0
     maxConnections: int = 10000
     maxBackends: int = 1000
+    maxTunnels: int = 100
     limits: Limits = Limits()
     trustedProxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trustUnixPeers: bool = False

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.logger import LogLevel
 
 from invproxy.agent import workload
-from invproxy.agent.poller import ProxyRefusal, Reachability
+from invproxy.agent.reachability import ProxyRefusal, Reachability
 from invproxy.test.scripted import AgentTestCase, Call
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"

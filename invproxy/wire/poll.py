@@ -30,6 +30,9 @@ MAX_PENDING_BYTES = 1 << 20
 MAX_IDS = 100
 """How many IDs one answer to a poll names at most."""
 
+AGENTS_CODES = frozenset(("origin-refused", "origin-bad-response", "origin-timeout"))
+"""What an agent may give of its own accord as the code of an error; over the tunnel, too."""
+
 _ID = re.compile(r"[!-~]{1,256}").fullmatch
 _BACKEND = re.compile(rb"[0-9A-Za-z\-._~:@/]{1,256}").fullmatch
 

@@ -1,0 +1,29 @@
+"""
+What an agent's settings change about requests, whichever carrier brings them.
+"""
+
+from __future__ import annotations
+
+from invproxy.agent.settings import AgentSettings
+from invproxy.http1.fields import dropper
+from invproxy.http1.heads import RequestHead
+from invproxy.wire.poll import USER_ID
+
+_dropAuthorization = dropper(b"authorization")
+
+
+def adapt(head: RequestHead, endUser: bytes, settings: AgentSettings) -> RequestHead:
+    """
+    Make the head that the origin gets of the one that the proxy sent.
+
+    @param head: the head, which may be changed.
+    @param endUser: who the client authenticated as, or empty.
+    @param settings: what to change.
+    """
+    if settings.stripCredentials:
+        head.fields = _dropAuthorization(head.fields)
+    if settings.forwardUserID and endUser:
+        head.fields += b"\r\n%b: %b" % (USER_ID, endUser)
+    if settings.rewriteHost is not None:
+        head = head.withHost(settings.rewriteHost)
+    return head

@@ -1,0 +1,176 @@
+"""
+The choice of a carrier: the tunnel where it can be had, the poll carrier where and while it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from invproxy.agent.link import ProxyLink
+from invproxy.agent.poller import PollCarrier
+from invproxy.agent.reachability import reasonOf
+from invproxy.agent.settings import AgentSettings
+from invproxy.agent.tunnels import TunnelCarrier
+from invproxy.errors import Fault
+from invproxy.interfaces import IOrigin
+from invproxy.wire.poll import parseIDs
+
+_log = Logger(namespace="invproxy.agent")
+
+
+class Carrier(Protocol):
+    """
+    A way in which exchanges come from the proxy.
+
+    @ivar name: what it is called.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """
+        Carry exchanges until L{stop}.
+
+        @param ready: called when the proxy has been reached.
+        """
+
+    async def stop(self) -> None:
+        """
+        Take no more exchanges, and finish what is in flight, within the drain timeout.
+        """
+
+    def countExchanges(self) -> int:
+        """
+        Count the exchanges in flight.
+        """
+
+
+def makeCarrier(
+    reactor: IReactorTime,
+    link: ProxyLink,
+    origin: IOrigin,
+    settings: AgentSettings,
+    random: Callable[[], float],
+) -> Carrier:
+    """
+    Make the carrier that the settings ask for.
+
+    @param reactor: the reactor.
+    @param link: the way to the proxy.
+    @param origin: what answers the requests.
+    @param settings: which carrier, how many connections, and times.
+    @param random: gives numbers from 0 to 1, for backoff.
+    """
+    if settings.transport == "poll":
+        return PollCarrier(reactor, link, origin, settings, random)
+    if settings.transport == "tunnel":
+        return TunnelCarrier(reactor, link, origin, settings, random)
+    return AutoCarrier(reactor, link, origin, settings, random)
+
+
+class AutoCarrier:
+    """
+    Tries for a tunnel, always; and polls while there is none.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        link: ProxyLink,
+        origin: IOrigin,
+        settings: AgentSettings,
+        random: Callable[[], float],
+    ) -> None:
+        """
+        @param reactor: the reactor.
+        @param link: the way to the proxy.
+        @param origin: what answers the requests.
+        @param settings: times and bounds.
+        @param random: gives numbers from 0 to 1, for backoff.
+        """
+        self._makePoll = lambda: PollCarrier(reactor, link, origin, settings, random)
+        self._tunnels = TunnelCarrier(reactor, link, origin, settings, random, self)
+        self._url = link.url
+        self._up: set[object] = set()
+        self._poll: PollCarrier | None = None
+        self._ending: dict[PollCarrier, Deferred[None]] = {}
+        self._ready: Callable[[], None] = lambda: None
+        self._running = False
+
+    @property
+    def name(self) -> str:
+        """
+        The carrier in use.
+        """
+        return PollCarrier.name if self._poll is not None else TunnelCarrier.name
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        self._running = True
+        self._ready = ready
+        await self._tunnels.run(lambda: None)
+
+    # How the tunnels fare.
+
+    def tunnelUp(self, slot: object) -> None:
+        self._up.add(slot)
+        if self._poll is not None:
+            _log.info("tunnel to {url} stands, polling no more", url=self._url)
+            self._endPolling(self._poll)
+            self._poll = None
+        self._ready()
+
+    def tunnelDown(self, slot: object, error: Exception, *, wasUp: bool) -> None:
+        self._up.discard(slot)
+        if wasUp:
+            # The next try follows at once, and most often it is enough.
+            _log.info("tunnel to {url} lost: {why}", url=self._url, why=reasonOf(error))
+        elif not self._up and self._poll is None and self._running:
+            if not isinstance(error, Fault):  # else polling will say so itself
+                _log.warn("no tunnel to {url}, polling: {why}", url=self._url, why=reasonOf(error))
+            self._beginPolling()
+
+    def tunnelSlow(self, slot: object) -> None:
+        if not self._up and self._poll is None and self._running:
+            _log.warn("no tunnel to {url} yet, polling", url=self._url)
+            self._beginPolling()
+
+    def handshakeAnswered(self, body: bytes) -> None:
+        try:
+            identifiers = parseIDs(body)
+        except (ValueError, RecursionError):
+            return
+        if identifiers and self._poll is not None:
+            self._poll.take(identifiers)
+
+    def _beginPolling(self) -> None:
+        self._poll = poll = self._makePoll()
+        running = Deferred.fromCoroutine(poll.run(lambda: self._polled(poll)))
+        running.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
+        self._running_poll = running
+
+    def _polled(self, poll: PollCarrier) -> None:
+        if poll is self._poll:
+            self._ready()
+
+    def _endPolling(self, poll: PollCarrier) -> None:
+        ended = Deferred.fromCoroutine(poll.stop())
+        self._ending[poll] = ended
+        ended.addBoth(lambda _: self._ending.pop(poll, None) and None)
+
+    async def stop(self) -> None:
+        self._running = False
+        if self._poll is not None:
+            self._endPolling(self._poll)
+            self._poll = None
+        tunnels = Deferred.fromCoroutine(self._tunnels.stop())
+        await DeferredList([tunnels, *self._ending.values()])
+
+    def countExchanges(self) -> int:
+        polled = [*self._ending, *([self._poll] if self._poll is not None else [])]
+        return self._tunnels.countExchanges() + sum(poll.countExchanges() for poll in polled)

@@ -1,0 +1,419 @@
+"""
+The agent's side of the tunnel: exchanges come as streams of one connection, and are replayed to the origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from invproxy.agent.adaptation import adapt
+from invproxy.agent.calls import Call
+from invproxy.agent.peer import OriginalPeer
+from invproxy.agent.settings import AgentSettings
+from invproxy.discard import DISCARD
+from invproxy.errors import AGENT_LOST, CLIENT_GONE, DRAINING, INTERNAL, ORIGIN_TIMEOUT, Fault
+from invproxy.http1.fields import value
+from invproxy.http1.framing import checkTrailers
+from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest
+from invproxy.http1.limits import Limits
+from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
+from invproxy.timers import Wheel
+from invproxy.tunnel.session import Session
+from invproxy.tunnel.stream import Stream
+from invproxy.turn import turnOf
+from invproxy.wire.frames import LAST, RESPONSE, FrameError, frame, parseRequestPayload
+from invproxy.wire.handshake import ClientHandshake, HandshakeError
+from invproxy.wire.hello import Hello
+from invproxy.wire.poll import USER_ID
+from invproxy.wire.windows import INITIAL
+
+_log = Logger(namespace="invproxy.agent")
+
+_LIMITS = Limits(head=2 << 20, line=1 << 20, fields=4096)
+"""Bounds on requests: the proxy has its own, and adds fields to what these let pass, so ours are wide."""
+
+_MOST_ANSWER = 1 << 20
+"""Bytes that are read of an answer that is no tunnel."""
+
+
+@implementer(IAnswer)
+class AgentStream(Stream):
+    """
+    One exchange: to the origin it is the answer to its request.
+
+    @ivar head: the head of the request.
+    @ivar upload: the origin's end.
+    @ivar deadline: until when the origin must have begun to answer, in seconds on the clock; 0 is for ever.
+    """
+
+    __slots__ = (
+        "_bodyless",
+        "_isEnded",
+        "_peer",
+        "_requestEnded",
+        "_status",
+        "deadline",
+        "head",
+        "upload",
+    )
+
+    session: AgentSession
+
+    def __init__(self, session: AgentSession, number: int, head: RequestHead) -> None:
+        super().__init__(session, number)
+        self.head = head
+        self.upload: IUpload = DISCARD
+        self.deadline = 0.0
+        self._bodyless = False
+        self._isEnded = False
+        self._peer: IPeer | None = None
+        self._requestEnded = False
+        self._status = 0
+
+    @property
+    def peer(self) -> IPeer:
+        """
+        The client, as far as the proxy tells.
+        """
+        if self._peer is None:
+            self._peer = OriginalPeer.of(self.head)
+        return self._peer
+
+    # What the origin says.
+
+    def identify(self, requestID: str, endUser: str = "") -> None:
+        pass
+
+    def inform(self, head: ResponseHead) -> None:
+        if self.isOpen and not self._status:
+            self.session.startClock(self)
+            self.session.put(frame(RESPONSE, self.number, head.encode()))
+
+    def respond(self, head: ResponseHead) -> None:
+        if self.isOpen and not self._status:
+            status = self._status = head.status
+            self.deadline = 0.0
+            self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
+            self.session.putHead(self, frame(RESPONSE, self.number, head.encode()))
+
+    def write(self, data: bytes) -> None:
+        if self.isOpen and not self._bodyless:
+            self.send(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self.isOpen and not self._isEnded:
+            self._isEnded = True
+            self.sendLast(b"" if self._bodyless else trailers)
+
+    def fail(self, fault: Fault) -> None:
+        if self.isOpen and not (self._isEnded and self._status != 101):
+            _log.info(
+                "{method} {target}: {fault}",
+                method=self.head.method.decode(),
+                target=self.head.target.decode(),
+                fault=fault,
+            )
+            self.upload = DISCARD
+            self.reset(fault)
+
+    def pauseUpload(self) -> None:
+        self.hold()
+
+    def resumeUpload(self) -> None:
+        self.release()
+
+    # What the tunnel wants.
+
+    def pauseSource(self) -> None:
+        self.upload.pauseAnswer()
+
+    def resumeSource(self) -> None:
+        self.upload.resumeAnswer()
+
+    def lastSent(self) -> None:
+        if self._status != 101 or self._requestEnded:
+            self.close()
+
+    # What the proxy sends.
+
+    def deliver(self, data: bytes) -> None:
+        if self._status == 0:
+            self.session.startClock(self)
+        self.upload.write(data)
+
+    def deliverEnd(self, trailers: bytes) -> None:
+        if trailers:
+            try:
+                checkTrailers(trailers, _LIMITS)
+            except Fault as fault:
+                raise FrameError(fault.detail) from None
+        self._requestEnded = True
+        self.upload.finish(trailers)
+        if self._isEnded and not self._queued:
+            self.close()
+
+    def deliverReset(self, fault: Fault) -> None:
+        self.giveUp(fault)
+
+    def giveUp(self, fault: Fault) -> None:
+        """
+        Break off towards the origin; the stream is closed already.
+        """
+        upload, self.upload = self.upload, DISCARD
+        upload.abort(fault)
+
+
+class AgentSession(Session[AgentStream]):
+    """
+    One tunnel to the proxy.
+
+    @ivar ready: fires when exchanges may come, or fails with why they never will.
+    @ivar left: fires with a reason when no new exchanges come any more.
+    @ivar gone: fires when the tunnel is over.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wheel: Wheel,
+        origin: IOrigin,
+        settings: AgentSettings,
+        instance: str,
+        slot: int,
+    ) -> None:
+        """
+        @param clock: what tells the time.
+        @param wheel: what watches the deadlines.
+        @param origin: what answers the requests.
+        @param settings: times and bounds, and what to change about requests.
+        @param instance: names this run of the agent.
+        @param slot: which of its tunnels this is.
+        """
+        hello = Hello(
+            instance=instance,
+            slot=slot,
+            window=INITIAL,
+            streams=max(1, settings.maxExchanges // settings.connections),
+            head=_LIMITS.head + 65536,
+        )
+        super().__init__(
+            clock, turnOf(clock), wheel, hello, isClient=True, timeout=settings.linkTimeout
+        )
+        self.ready: Deferred[None] = Deferred(lambda _: self.life.drain())
+        self.left: Deferred[str] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+        self._upload: IUpload = DISCARD
+        self._origin = origin
+        self._settings = settings
+
+    def begin(self, upload: IUpload) -> None:
+        """
+        Begin: the proxy has agreed to a tunnel.
+
+        @param upload: the way to the proxy.
+        """
+        self._upload = upload
+        self.connected()
+
+    def writeLink(self, data: bytes) -> None:
+        self._upload.write(data)
+
+    def closeLink(self) -> None:
+        self._upload.finish()
+
+    def abortLink(self) -> None:
+        upload, self._upload = self._upload, DISCARD
+        upload.abort(Fault(CLIENT_GONE))
+
+    # Exchanges.
+
+    def requestReceived(self, number: int, flags: int, payload: bytes) -> None:
+        if number <= self.last:
+            raise FrameError(f"a REQUEST for stream {number} after one for stream {self.last}")
+        outer, wire = parseRequestPayload(payload)
+        self.last = number
+        if not self.isReady:
+            return  # it was sent before our GOAWAY came there, which names it as not begun
+        if len(self.streams) >= self.hello.streams:
+            raise FrameError(f"more than {self.hello.streams} streams at once")
+        try:
+            head = parseRequest(wire, _LIMITS, needsHost=False)
+        except Fault as fault:
+            raise FrameError(f"a REQUEST that is none: {fault.detail}") from None
+        settings = self._settings
+        stream = AgentStream(self, number, head)
+        self.streams[number] = stream
+        endUser = value(outer, USER_ID) or b"" if settings.forwardUserID else b""
+        stream.head = head = adapt(head, endUser, settings)
+        self.startClock(stream)
+        try:
+            upload = self._origin.open(head, stream)
+        except Fault as fault:
+            stream.fail(fault)
+            return
+        except Exception:
+            _log.failure(
+                "the origin failed on {method} {target}", method=head.method, target=head.target
+            )
+            stream.fail(Fault(INTERNAL))
+            return
+        if stream.isOpen:
+            stream.upload = upload
+            if flags & LAST:
+                stream.deliverEnd(b"")
+            elif head.framing == 0:
+                upload.finish()  # of the request; after an upgrade there may be more
+
+    def startClock(self, stream: AgentStream) -> None:
+        """
+        Give the origin its time to begin its answer, from now on.
+        """
+        timeout = self._settings.originTimeout
+        if timeout:
+            stream.deadline = self.clock.seconds() + timeout
+            self._wheel.watch(self, stream.deadline)
+
+    def checkDeadline(self, now: float) -> float:
+        when = super().checkDeadline(now)
+        timeout = self._settings.originTimeout
+        if not timeout or not when:
+            return when
+        for stream in list(self.streams.values()):
+            if stream.deadline and now >= stream.deadline:
+                stream.fail(Fault(ORIGIN_TIMEOUT, f"no answer in {timeout:g} s"))
+                stream.giveUp(Fault(ORIGIN_TIMEOUT))
+            elif stream.deadline:
+                when = min(when, stream.deadline)
+        return when
+
+    def cut(self) -> int:
+        """
+        Break off what is still open.
+
+        @return: how many streams that were.
+        """
+        streams = list(self.streams.values())
+        for stream in streams:
+            stream.reset(Fault(DRAINING))
+            stream.giveUp(Fault(DRAINING))
+        return len(streams)
+
+    # The life of the tunnel.
+
+    def opened(self) -> None:
+        self.ready.callback(None)
+
+    def dismissed(self, last: int) -> None:
+        self._leave("the proxy is stopping")
+
+    def ended(self, reason: str, streams: list[AgentStream]) -> None:
+        for stream in streams:
+            stream.giveUp(Fault(AGENT_LOST, reason))
+        if not self.ready.called:
+            self.ready.errback(TunnelLost(reason))
+        self._leave(reason)
+        if not self.gone.called:
+            self.gone.callback(None)
+
+    def _leave(self, reason: str) -> None:
+        if not self.left.called:
+            self.left.callback(reason)
+
+
+class TunnelLost(Exception):
+    """
+    A tunnel came to an end before it was ready; the text says why.
+    """
+
+
+class TunnelRefused(Exception):
+    """
+    What answered the handshake does not know tunnels, or whoever stands between does not let them pass.
+
+    @ivar status: the status of the answer.
+    @ivar fields: its fields, as a block.
+    @ivar body: its body.
+    """
+
+    def __init__(self, status: int, fields: bytes, body: bytes, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.fields = fields
+        self.body = body
+
+
+class TunnelCall(Call):
+    """
+    C{agent/tunnel}: the handshake, and then the link of a session.
+    """
+
+    __slots__ = ("_body", "_handshake", "_head", "_isTunnel", "_session", "refused")
+
+    def __init__(self, session: AgentSession, handshake: ClientHandshake) -> None:
+        """
+        @param session: what to begin.
+        @param handshake: what to say.
+        """
+        super().__init__()
+        self._session = session
+        self._handshake = handshake
+        self._head: ResponseHead | None = None
+        self._isTunnel = False
+        self._body = bytearray()
+        self.refused: Callable[[Exception], None] = lambda error: None
+
+    def begin(self, client: IOrigin, refused: Callable[[Exception], None]) -> None:
+        """
+        Make the call.
+
+        @param client: the client of the proxy.
+        @param refused: called with a L{TunnelRefused} or L{Fault} if there will be no tunnel.
+        """
+        self.refused = refused
+        self.open(client, self._handshake.head)
+        self.upload.finish()
+
+    def respond(self, head: ResponseHead) -> None:
+        self._head = head
+        if head.status != 101:
+            return
+        try:
+            self._handshake.check(head)
+        except HandshakeError as error:
+            self.upload.abort(Fault(CLIENT_GONE))
+            self.refused(TunnelRefused(101, head.fields, b"", str(error)))
+        else:
+            self._isTunnel = True
+            self._session.begin(self.upload)
+
+    def write(self, data: bytes) -> None:
+        if self._isTunnel:
+            self._session.bytesReceived(data)
+        elif len(self._body) < _MOST_ANSWER:
+            self._body += data
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self._isTunnel:
+            self._session.linkLost("the proxy closed the connection")
+        elif self._head is not None:
+            status = self._head.status
+            self.refused(
+                TunnelRefused(status, self._head.fields, bytes(self._body), f"it answered {status}")
+            )
+
+    def fail(self, fault: Fault) -> None:
+        if self._isTunnel:
+            self._session.linkLost(fault.detail or fault.code.sentence)
+        else:
+            self.refused(fault)
+
+    def pauseUpload(self) -> None:
+        self._session.pauseSending()
+
+    def resumeUpload(self) -> None:
+        self._session.resumeSending()

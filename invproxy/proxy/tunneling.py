@@ -1,0 +1,407 @@
+"""
+The proxy's side of the tunnel: one session for each, which takes the exchanges of its backend as they come.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from invproxy.clocks import RESPONDING
+from invproxy.errors import (
+    AGENT_LOST,
+    HEAD_TOO_LARGE,
+    ORIGIN_BAD_RESPONSE,
+    TOO_MANY_TUNNELS,
+    Fault,
+)
+from invproxy.exchange import Exchange
+from invproxy.http1.framing import checkTrailers
+from invproxy.http1.heads import RequestHead, parseResponse
+from invproxy.http1.limits import Limits
+from invproxy.interfaces import IAnswer, IExchange, ITaker, IUpload
+from invproxy.mailbox import Mailbox
+from invproxy.proxy.polling import AgentResource
+from invproxy.proxy.streams import answerAtOnce
+from invproxy.timers import Wheel
+from invproxy.tunnel.life import GOING_AWAY
+from invproxy.tunnel.session import Session
+from invproxy.tunnel.stream import Stream
+from invproxy.turn import turnOf
+from invproxy.wire.frames import LAST, MOST_STREAMS, FrameError, requestFrame
+from invproxy.wire.handshake import accept
+from invproxy.wire.hello import Hello
+from invproxy.wire.poll import AGENTS_CODES, OUR_FEATURES, REQUEST_ID, USER_ID
+from invproxy.wire.windows import INITIAL
+
+_log = Logger(namespace="invproxy.proxy")
+
+_REPLACED = 4000
+"""The close code of a tunnel whose agent has opened another in its place."""
+
+_OUTER = b"\r\n" + REQUEST_ID + b": "
+_USER = b"\r\n" + USER_ID + b": "
+
+
+@implementer(IUpload)
+class ProxyStream(Stream):
+    """
+    One exchange in a tunnel: where the body of its request goes, and whence its response comes.
+
+    @ivar exchange: the exchange.
+    """
+
+    __slots__ = ("_isAnswered", "_left", "_requestEnded", "_responseEnded", "exchange")
+
+    session: ProxySession
+
+    def __init__(self, session: ProxySession, number: int, exchange: Exchange) -> None:
+        super().__init__(session, number)
+        self.exchange = exchange
+        self._isAnswered = False
+        self._left = -1
+        self._requestEnded = False
+        self._responseEnded = False
+
+    # What the exchange sends.
+
+    def write(self, data: bytes) -> None:
+        if self.isOpen:
+            self.send(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        head = self.exchange.head
+        if not self.isOpen or (
+            # Its end went out along with the head; or it stays open, as it asks for an upgrade.
+            head.framing == 0 and not self.exchange.isUpgraded()
+        ):
+            return
+        self.sendLast(trailers)
+
+    def abort(self, fault: Fault) -> None:
+        self.reset(fault)
+
+    def pauseAnswer(self) -> None:
+        self.hold()
+
+    def resumeAnswer(self) -> None:
+        self.release()
+
+    def pauseSource(self) -> None:
+        self.exchange.pauseUpload()
+
+    def resumeSource(self) -> None:
+        self.exchange.resumeUpload()
+
+    def lastSent(self) -> None:
+        self._requestEnded = True
+        if self._responseEnded:
+            self.close()
+
+    # What the agent sends.
+
+    def respond(self, payload: bytes, flags: int, limits: Limits) -> None:
+        """
+        Take the head of a response.
+
+        @param payload: the head in wire form.
+        @param flags: those of its frame.
+        @param limits: bounds on it.
+        @raise FrameError: if there was one before.
+        """
+        exchange = self.exchange
+        if self._isAnswered:
+            raise FrameError(f"a second final RESPONSE on stream {self.number}")
+        request = exchange.head
+        try:
+            head = parseResponse(
+                payload, limits, request.method, upgrading=request.upgrade is not None
+            )
+        except Fault as fault:
+            self._refuse(fault.detail)
+            return
+        if head.status < 200 and head.status != 101:
+            exchange.inform(head)
+            return
+        self._isAnswered = True
+        self._left = -1 if head.status == 101 else head.framing
+        exchange.respond(head)
+        if flags & LAST and self.isOpen:
+            self.deliverEnd(b"")
+
+    def _refuse(self, detail: str) -> None:
+        fault = Fault(ORIGIN_BAD_RESPONSE, detail)
+        self.reset(fault)
+        self.exchange.fail(fault)
+
+    def deliver(self, data: bytes) -> None:
+        if not self._isAnswered:
+            raise FrameError(f"DATA before a RESPONSE on stream {self.number}")
+        if self._left >= 0:
+            self._left -= len(data)
+            if self._left < 0:
+                self._refuse("a response longer than its Content-Length")
+                return
+        self.exchange.write(data)
+
+    def deliverEnd(self, trailers: bytes) -> None:
+        if not self._isAnswered:
+            raise FrameError(f"the end of a response before its head on stream {self.number}")
+        exchange = self.exchange
+        if self._left > 0:
+            self._refuse("a response shorter than its Content-Length")
+            return
+        if trailers:
+            try:
+                checkTrailers(trailers, self.session.limits)
+            except Fault as fault:
+                self._refuse(fault.detail)
+                return
+        self._responseEnded = True
+        if self._requestEnded or not exchange.isUpgraded():
+            self.close()
+        exchange.finish(trailers)
+
+    def deliverReset(self, fault: Fault) -> None:
+        exchange = self.exchange
+        if fault.code.name in AGENTS_CODES:
+            exchange.fail(Fault(fault.code, "as the agent says"))
+        elif exchange.state == RESPONDING:
+            exchange.fail(Fault(AGENT_LOST, "the agent gave it up"))
+        else:
+            exchange.loseAgent()
+
+
+@implementer(IUpload, ITaker)
+class ProxySession(Session[ProxyStream]):
+    """
+    One tunnel. To its connection it is where the bytes of the agent go.
+
+    @ivar mailbox: that of the backend that the agent serves.
+    @ivar limits: bounds on responses.
+    """
+
+    def __init__(
+        self,
+        tunnels: Tunnels,
+        mailbox: Mailbox,
+        answer: IAnswer,
+        clock: IReactorTime,
+        wheel: Wheel,
+        limits: Limits,
+        timeout: float,
+    ) -> None:
+        """
+        @param tunnels: all of this proxy.
+        @param mailbox: that of the backend that the agent serves.
+        @param answer: the answer to the call that became the tunnel, a 101.
+        @param clock: what tells the time.
+        @param wheel: what watches the deadlines.
+        @param limits: bounds on responses.
+        @param timeout: seconds without a sign of life after which the link is dead.
+        """
+        hello = Hello(
+            node=tunnels.node, window=INITIAL, head=max(limits.head, limits.trailers) + 1024
+        )
+        super().__init__(clock, turnOf(clock), wheel, hello, isClient=False, timeout=timeout)
+        self.mailbox = mailbox
+        self.limits = limits
+        self._answer = answer
+        self._tunnels = tunnels
+        self._callEnded = False
+        self._mostStreams = 0
+
+    # What its connection tells.
+
+    def write(self, data: bytes) -> None:
+        self.bytesReceived(data)
+
+    def finish(self, trailers: bytes = b"") -> None:
+        if self._callEnded:
+            self.linkLost("the agent closed the connection")
+        self._callEnded = True
+
+    def abort(self, fault: Fault) -> None:
+        self.linkLost("the connection broke")
+
+    def pauseAnswer(self) -> None:
+        self.pauseSending()
+
+    def resumeAnswer(self) -> None:
+        self.resumeSending()
+
+    def writeLink(self, data: bytes) -> None:
+        self._answer.write(data)
+
+    def closeLink(self) -> None:
+        self._answer.finish()
+
+    def abortLink(self) -> None:
+        self._answer.fail(Fault(AGENT_LOST))
+
+    # What its mailbox wants.
+
+    def hasRoom(self) -> bool:
+        return self.isReady and len(self.streams) < self._mostStreams
+
+    def take(self, exchange: IExchange) -> None:
+        assert isinstance(exchange, Exchange)
+        number = self.last = self.last + 1
+        if number >= MOST_STREAMS:
+            self.clock.callLater(0, self.life.drain)
+        outer = _OUTER + exchange.id.encode("ascii")
+        if exchange.endUser:
+            outer += _USER + exchange.endUser.encode("latin-1")
+        head = exchange.head
+        assert self.peer is not None
+        wire = head.encode()
+        if len(outer) + len(wire) + 2 > self.peer.head:
+            exchange.fail(Fault(HEAD_TOO_LARGE, "larger than the agent takes"))
+            return
+        isWhole = head.framing == 0 and head.upgrade is None
+        stream = self.streams[number] = ProxyStream(self, number, exchange)
+        self.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
+        exchange.take(stream)
+
+    def forget(self, stream: Stream) -> None:
+        wasFull = len(self.streams) == self._mostStreams
+        super().forget(stream)
+        if wasFull and self.isReady:
+            self.mailbox.distribute()
+
+    # What happens to it.
+
+    def responseReceived(self, stream: ProxyStream, flags: int, payload: bytes) -> None:
+        stream.respond(payload, flags, self.limits)
+
+    def opened(self) -> None:
+        assert self.peer is not None
+        self._mostStreams = self.peer.streams
+        self._tunnels.admit(self)
+        self.mailbox.join(self)
+
+    def dismissed(self, last: int) -> None:
+        self.mailbox.leave(self)
+        for stream in [stream for number, stream in self.streams.items() if number > last]:
+            stream.close()
+            stream.exchange.refuse()
+
+    def sayGoAway(self) -> None:
+        self.mailbox.leave(self)
+        super().sayGoAway()
+
+    def ended(self, reason: str, streams: list[ProxyStream]) -> None:
+        self._tunnels.forget(self)
+        self.mailbox.leave(self)
+        _log.info("tunnel of {backend} closed: {why}", backend=self.mailbox.backend, why=reason)
+        for stream in streams:
+            stream.exchange.loseAgent()
+
+
+class TunnelResource(AgentResource):
+    """
+    C{GET agent/tunnel}: become a tunnel.
+    """
+
+    tunnels: Tunnels
+
+    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+        if not answer.peer.streams:
+            # A stock site: the agent will poll.
+            return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
+        accepted = accept(head)
+        session = ProxySession(
+            self.tunnels,
+            mailbox,
+            answer,
+            self._clock,
+            self._wheel,
+            self._settings.limits,
+            self._settings.linkTimeout,
+        )
+        self.tunnels.add(session)
+        answer.respond(accepted)
+        session.connected()
+        return session
+
+
+class Tunnels:
+    """
+    All tunnels of a proxy.
+
+    @ivar node: names this proxy.
+    """
+
+    def __init__(self, most: int) -> None:
+        """
+        @param most: how many there may be for each backend.
+        """
+        self.node = secrets.token_hex(4)
+        self._most = most
+        self._sessions: dict[ProxySession, None] = {}
+        self._counts: dict[Mailbox, int] = {}
+        self._places: dict[tuple[str, str, int], ProxySession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[ProxySession]:
+        return iter(list(self._sessions))
+
+    def add(self, session: ProxySession) -> None:
+        """
+        Take note of a new one, which has not said yet whose it is.
+
+        @raise Fault: (too-many-tunnels) if its backend has too many.
+        """
+        count = self._counts.get(session.mailbox, 0)
+        if count >= self._most:
+            raise Fault(TOO_MANY_TUNNELS, f"{self._most} tunnels serve this backend")
+        self._counts[session.mailbox] = count + 1
+        self._sessions[session] = None
+
+    def admit(self, session: ProxySession) -> None:
+        """
+        Give a tunnel its place. The one that has it is most likely lost, though nobody has noticed yet.
+        """
+        place = self._placeOf(session)
+        before = self._places.get(place)
+        self._places[place] = session
+        if before is not None and before.isReady:
+            before.life.close(_REPLACED, "replaced by a newer tunnel of the same agent")
+
+    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
+        assert session.peer is not None
+        return session.mailbox.backend, session.peer.instance, session.peer.slot
+
+    def forget(self, session: ProxySession) -> None:
+        """
+        Take note that one is over.
+        """
+        if session in self._sessions:
+            del self._sessions[session]
+            self._counts[session.mailbox] -= 1
+            if not self._counts[session.mailbox]:
+                del self._counts[session.mailbox]
+        if session.peer is not None:
+            place = self._placeOf(session)
+            if self._places.get(place) is session:
+                del self._places[place]
+
+    def drain(self) -> None:
+        """
+        Tell all agents that this proxy is stopping: they may go elsewhere.
+        """
+        for session in self:
+            session.life.drain()
+
+    def close(self) -> None:
+        """
+        Close all.
+        """
+        for session in self:
+            session.life.close(GOING_AWAY, "the proxy is stopping")
