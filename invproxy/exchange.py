@@ -176,16 +176,16 @@ class Exchange:
     def _enter(self, state: int) -> None:
         assert state in TRANSITIONS[self.state], f"{self!r} to {STATES[state]}"
         self.state = state
-        self.since = self._clock.seconds()
+        self.since = now = self._clock.seconds()
         if self._unclaimed is not None:
             unclaimed, self._unclaimed, self._holder = self._unclaimed, None, None
             unclaimed(self)
-        self._watch()
+        self._watch(now)
 
-    def _watch(self) -> None:
+    def _watch(self, now: float) -> None:
         soonest = self._clocks.soonest[self.state]
-        if soonest:
-            self._wheel.watch(self, self._clock.seconds() + soonest)
+        if soonest and not 0.0 < self.askedAt <= now + soonest:
+            self._wheel.watch(self, now + soonest)
 
     # Taken by a carrier.
 
@@ -269,7 +269,7 @@ class Exchange:
         Take note that this call broke, which need not mean that the agent is lost.
         """
         self.hasLifeline = False
-        self._watch()
+        self._watch(self._clock.seconds())
 
     def breakFetch(self) -> None:
         """
@@ -338,8 +338,8 @@ class Exchange:
         """
         Take note that from now on it is up to the client to send its body.
         """
-        self.stirredAt = self._clock.seconds()
-        self._watch()
+        self.stirredAt = now = self._clock.seconds()
+        self._watch(now)
 
     def closeClient(self) -> None:
         """

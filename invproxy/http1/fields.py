@@ -49,6 +49,16 @@ def value(block: bytes, name: bytes) -> bytes | None:
     return found[1].rstrip(b" \t") if found else None
 
 
+def finder(name: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    """
+    Make a function that looks up one field, faster than L{value} where the name is always the same.
+
+    @param name: the field's name.
+    @return: a function from a block to a match whose first group is the first value, with white space at its end.
+    """
+    return _lookup(name).search
+
+
 def dropper(*names: bytes, alike: bool = False) -> Callable[[bytes], bytes]:
     """
     Make a function that drops certain fields from a block, fast enough for every request.

@@ -46,32 +46,36 @@ def forward(
     @param minor: the minor version of HTTP that the request came with.
     @param userHeader: the field in which trusted peers name the end user, in any case.
     """
+    if trusted:
+        node, address = _UNKNOWN if peer is None else _describe(peer)
+        block = _continued(_dropOwn(block), node, address, host, b"https" if secure else b"http")
+        return b"%b\r\nVia: 1.%d %b" % (block, minor, via)
+    return _untrustedDropper(userHeader)(block) + _describeHop(peer, secure, host, via, minor)
+
+
+@lru_cache(maxsize=4096)
+def _describeHop(
+    peer: bytes | None, secure: bool, host: bytes | None, via: bytes, minor: int
+) -> bytes:
+    """
+    Write what a request gets that comes straight from its client: the same for each on a connection.
+    """
     node, address = _UNKNOWN if peer is None else _describe(peer)
     proto = b"https" if secure else b"http"
-    if trusted:
-        block = _continued(_dropOwn(block), node, address, host, proto)
-    elif host:
-        block = (
-            b"%b\r\nForwarded: for=%b;host=%b;proto=%b%b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Proto: %b"
-            % (
-                _untrustedDropper(userHeader)(block),
-                node,
-                host if _IS_TOKEN(host) else b'"%b"' % host,
-                proto,
-                address and b"\r\nX-Forwarded-For: " + address,
-                host,
-                proto,
-            )
-        )
-    else:
-        block = b"%b\r\nForwarded: for=%b;proto=%b%b\r\nX-Forwarded-Proto: %b" % (
-            _untrustedDropper(userHeader)(block),
-            node,
-            proto,
-            address and b"\r\nX-Forwarded-For: " + address,
-            proto,
-        )
-    return b"%b\r\nVia: 1.%d %b" % (block, minor, via)
+    named = forHost = b""
+    if host:
+        named = b";host=" + (host if _IS_TOKEN(host) else b'"%b"' % host)
+        forHost = b"\r\nX-Forwarded-Host: " + host
+    return b"\r\nForwarded: for=%b%b;proto=%b%b%b\r\nX-Forwarded-Proto: %b\r\nVia: 1.%d %b" % (
+        node,
+        named,
+        proto,
+        address and b"\r\nX-Forwarded-For: " + address,
+        forHost,
+        proto,
+        minor,
+        via,
+    )
 
 
 def forwardTrailers(block: bytes, *, trusted: bool, userHeader: bytes | None = None) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from invproxy.errors import BAD_REQUEST, HEAD_TOO_LARGE, Fault
-from invproxy.http1.framing import UNTIL_CLOSE, BodyDecoder, bodyDecoder
+from invproxy.http1.framing import UNTIL_CLOSE, BodyDecoder, LengthDecoder, bodyDecoder
 from invproxy.http1.heads import (
     RequestHead,
     ResponseHead,
@@ -25,6 +25,9 @@ from invproxy.http1.heads import (
 from invproxy.http1.limits import Limits
 
 _SPOILED = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+
+
+_NO_BODY = LengthDecoder(0)
 
 
 class Upload(Protocol):
@@ -71,11 +74,10 @@ class _HeadBuffer:
         """
         @return: the head and the bytes behind it, or L{None} if more must come.
         """
+        seen = 0
         if self._held:
             seen = max(0, len(self._held) - 3)
             data = self._held + data
-        else:
-            seen = 0
         end = data.find(b"\r\n\r\n", seen)
         if end < 0:
             self._refuseEarly(data, seen)
@@ -84,6 +86,8 @@ class _HeadBuffer:
         self._held = b""
         self._lineChecked = False
         end += 4
+        if end == len(data):
+            return data, b""
         return data[:end], data[end:]
 
     def _refuseEarly(self, data: bytes, seen: int) -> None:
@@ -105,6 +109,7 @@ class RequestReader:
     Reads requests, one at a time: after the end of one it waits for L{next}, and keeps what came behind it.
 
     @ivar rest: bytes that came behind the end of the request.
+    @ivar ended: whether the present request has come to its end.
     """
 
     def __init__(
@@ -122,7 +127,7 @@ class RequestReader:
         self._decoder: BodyDecoder | None = None
         self._upload: Upload | None = None
         self.rest = b""
-        self._ended = False
+        self.ended = False
         self._emptyLine = b"\r\n"
 
     def feed(self, data: bytes) -> None:
@@ -131,30 +136,34 @@ class RequestReader:
 
         @raise Fault: if they break the protocol; nothing more may be fed then.
         """
-        if self._ended:
+        if self.ended:
             self.rest += data
             return
         if self._decoder is None:
             if self._emptyLine:
-                data = self._skipEmptyLine(data)
+                if data and data[0] != 13 and self._emptyLine == b"\r\n":
+                    self._emptyLine = b""
+                else:
+                    data = self._skipEmptyLine(data)
             found = self._head.feed(data)
             if found is None:
                 return
             head = parseRequest(found[0], self._limits, needsHost=self._needsHost)
-            self._decoder = bodyDecoder(head.framing, self._limits)
             data = found[1]
             if head.framing == 0:
-                self._ended = True
+                self._decoder = _NO_BODY
+                self.ended = True
                 self.rest = data
                 self._opened(head).finish()
                 return
+            self._decoder = bodyDecoder(head.framing, self._limits)
             self._upload = self._opened(head)
             if not data:
                 return
         assert self._upload is not None
         rest = self._decoder.decode(data, self._upload.write)
         if rest is not None:
-            self._ended = True
+            self.ended = True
             self.rest = rest
             self._upload.finish(self._decoder.trailers)
 
@@ -180,11 +189,11 @@ class RequestReader:
 
     def next(self) -> None:
         """
-        Go on to the next request, with what is left of the bytes of this one; to be called when L{atEnd}.
+        Go on to the next request, with what is left of the bytes of this one; to be called when it has C{ended}.
         """
         data = self.rest
         self.rest = b""
-        self._ended = False
+        self.ended = False
         self._decoder = None
         self._upload = None
         self._emptyLine = b"\r\n"
@@ -195,7 +204,7 @@ class RequestReader:
         """
         Say whether the present request has come to its end.
         """
-        return self._ended
+        return self.ended
 
     def atStart(self) -> bool:
         """

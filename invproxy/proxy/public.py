@@ -34,6 +34,31 @@ _ALLOW = b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """What is said along with the refusal of a method: those of which a person would think."""
 
 
+_REFUSED = frozenset((b"CONNECT", b"TRACE"))
+
+
+class Identifiers:
+    """
+    Gives IDs that nobody can guess: 128 random bits in hexadecimal, drawn many at a time.
+    """
+
+    _SIZE = 32
+    _COUNT = 64
+
+    def __init__(self) -> None:
+        self._drawn: list[str] = []
+
+    def draw(self) -> str:
+        """
+        Give one that was never given before.
+        """
+        if not self._drawn:
+            size = self._SIZE
+            text = secrets.token_hex(size // 2 * self._COUNT)
+            self._drawn = [text[at : at + size] for at in range(0, len(text), size)]
+        return self._drawn.pop()
+
+
 class PublicResource(StreamResource):
     """
     What clients see: everything that is not the proxy's own.
@@ -65,6 +90,7 @@ class PublicResource(StreamResource):
         self._clock = clock
         self._wheel = wheel
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
+        self._identifiers = Identifiers()
         self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
         self._checkTrusted = partial(forwardTrailers, trusted=True, userHeader=settings.userHeader)
         self._checkUntrusted = partial(
@@ -79,18 +105,18 @@ class PublicResource(StreamResource):
         )
 
     def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
-        identifier = secrets.token_hex(16)
+        identifier = self._identifiers.draw()
         answer.identify(identifier)
         if self.draining:
             raise Fault(DRAINING)
-        if head.method in (b"CONNECT", b"TRACE"):
+        if head.method in _REFUSED:
             raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"), _ALLOW)
         maxBody = self._settings.maxBody
         if maxBody and head.framing > maxBody:
             raise Fault(
                 BODY_TOO_LARGE, f"a body of {head.framing} bytes, where {maxBody} are allowed"
             )
-        if isLoop(head.fields, self._pseudonym):
+        if self._pseudonym in head.fields and isLoop(head.fields, self._pseudonym):
             raise Fault(LOOP_DETECTED)
         if head.method == b"OPTIONS":
             left = takeMaxForward(head)

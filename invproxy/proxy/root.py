@@ -139,7 +139,7 @@ class ProxyResource(StreamResource):
             return self._nothing
         return self._agent.get(path, self._public)
 
-    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
         return self.find(head.path()).open(head, answer)
 
     def isAgentCall(self, head: RequestHead) -> bool:

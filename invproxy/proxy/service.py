@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from invproxy.errors import ConfigError
-from invproxy.http1.fields import elements, value, values
+from invproxy.http1.fields import elements, finder, values
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.admin import AdminResource
 from invproxy.proxy.root import ProxyResource
@@ -70,6 +70,7 @@ class ProxyService(Service):
         self._reactor = reactor
         self._settings = settings = settings or ProxySettings()
         self._accessLog = accessLog
+        self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
         self._listen = {
             "public": listen,
             "agents": agentListen,
@@ -207,8 +208,10 @@ class ProxyService(Service):
         if self._accessLog is None or self.resource.isAgentCall(head):
             return
         now = self._reactor.seconds()
+        referer = _findReferer(head.fields)
+        userAgent = _findUserAgent(head.fields)
         self._accessLog.log(
-            self._clientOf(stream),
+            self._clientOf(stream) if self._isBehindProxies else _peerText(stream),
             stream.endUser,
             stream.began,
             head.method,
@@ -217,8 +220,8 @@ class ProxyService(Service):
             stream.status,
             stream.sent,
             now - stream.began,
-            value(head.fields, b"referer") or b"",
-            value(head.fields, b"user-agent") or b"",
+            referer[1].rstrip(b" \t") if referer else b"",
+            userAgent[1].rstrip(b" \t") if userAgent else b"",
             stream.requestID,
             stream.error.name if stream.error else "",
         )
@@ -228,8 +231,6 @@ class ProxyService(Service):
         Name the client: the peer, or, as far as trusted proxies tell, whom they had it from.
         """
         peer = _peerText(stream)
-        if not (self._settings.trustedProxies or self._settings.trustUnixPeers):
-            return peer
         hops = elements(values(stream.head.fields, b"x-forwarded-for"))
         for hop in reversed(hops):
             peer = hop.decode("latin-1")
@@ -237,6 +238,9 @@ class ProxyService(Service):
                 break
         return peer
 
+
+_findReferer = finder(b"referer")
+_findUserAgent = finder(b"user-agent")
 
 _OPTIONS = {"public": "listen", "agents": "agent-listen", "admin": "admin-listen"}
 """By which option each kind of endpoint is given, for errors."""

@@ -82,6 +82,7 @@ class Channel(Protocol):
     secure = False
     streams = True
     askedAt = 0.0
+    _address: IAddress | None = None
     _stream: ServerStream | None = None
     _isAgent = False
     _surplus = False
@@ -90,6 +91,7 @@ class Channel(Protocol):
     _lingering = False  # nothing more goes out, and what comes is thrown away
     _ending = False  # what is written still goes out, and that is all
     _lost = False
+    _over = False  # one of the three: no more requests are answered
     _flooded = False
     _uploadPaused = False
     _readingPaused = False
@@ -110,7 +112,9 @@ class Channel(Protocol):
         """
         Where it comes from; behind the PROXY protocol, what that says.
         """
-        return self.transport.getPeer()
+        if self._address is None:
+            self._address = self.transport.getPeer()
+        return self._address
 
     # What the transport calls.
 
@@ -151,7 +155,7 @@ class Channel(Protocol):
             self._await(_LINGER, Channel.abort)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._lost = True
+        self._lost = self._over = True
         self.site.forget(self)
         if not self._isAgent:
             self.site.clients -= 1
@@ -180,7 +184,7 @@ class Channel(Protocol):
         self._writingPaused = False
         if self._stream is not None:
             self._stream.upload.resumeAnswer()
-        elif self._reader.atEnd() and not self._busy:
+        elif self._reader.ended and not self._busy:
             self._work(b"")
 
     def stopProducing(self) -> None:
@@ -197,12 +201,7 @@ class Channel(Protocol):
         self._busy = True
         try:
             reader.feed(data)
-            while (
-                self._stream is None
-                and reader.atEnd()
-                and not self._writingPaused
-                and not self._isOver()
-            ):
+            while self._stream is None and self._mayGoOn():
                 reader.next()
         except Fault as fault:
             self._refuse(fault)
@@ -211,11 +210,18 @@ class Channel(Protocol):
             self._refuse(Fault(INTERNAL))
         finally:
             self._busy = False
-        if self._stream is None and not self._isOver():
+        if self._stream is None and not self._over:
             self._watchHead()
         if len(reader.rest) > _MOST_PIPELINED:
             self._flooded = True
-        self._adjustReading()
+        if self._flooded or self._uploadPaused or self._readingPaused:
+            self._adjustReading()
+
+    def _mayGoOn(self) -> bool:
+        """
+        Say whether the next request may begin.
+        """
+        return self._reader.ended and not self._writingPaused and not self._over
 
     def _watchHead(self) -> None:
         """
@@ -252,7 +258,7 @@ class Channel(Protocol):
         """
         Say whether the present request has come to its end.
         """
-        return self._reader.atEnd()
+        return self._reader.ended
 
     def streamFinished(self, stream: ServerStream) -> None:
         """
@@ -264,7 +270,7 @@ class Channel(Protocol):
             return
         if self._raw:
             self._closeWriting()
-        elif self._reader.atEnd():
+        elif self._reader.ended:
             self.proceed()
         elif self.closing:
             self.linger()
@@ -280,7 +286,7 @@ class Channel(Protocol):
         Go on after a request that was answered and has come to its end.
         """
         self._stream = None
-        if self._isOver():
+        if self._over:
             return
         if self.closing:
             # Of what is pipelined behind it, none is answered, but to close upon unread bytes would be a reset.
@@ -290,16 +296,21 @@ class Channel(Protocol):
                 self.close()
             return
         self._uploadPaused = self._flooded = False
-        self._adjustReading()
+        if self._readingPaused:
+            self._adjustReading()
         self._await(self.site.idleTimeout, Channel.close)
-        if not self._busy:
+        if self._busy:
+            return
+        if self._reader.rest:
             self._work(b"")
+        elif self._mayGoOn():
+            self._reader.next()
 
     def _refuse(self, fault: Fault) -> None:
         """
         The client broke the protocol: answer while there is a way to, then close.
         """
-        if self._isOver():
+        if self._over:
             return
         self.closing = True
         stream = self._stream
@@ -333,7 +344,7 @@ class Channel(Protocol):
 
     def _adjustReading(self) -> None:
         # Behind a request that has come whole is read on, whatever its answerer asks: it shows when the client leaves.
-        pause = self._flooded or (self._uploadPaused and (self._raw or not self._reader.atEnd()))
+        pause = self._flooded or (self._uploadPaused and (self._raw or not self._reader.ended))
         if pause != self._readingPaused and not self._lost:
             self._readingPaused = pause
             if pause:
@@ -392,11 +403,8 @@ class Channel(Protocol):
         """
         self.closing = True
         reader = self._reader
-        if self._stream is None and (reader.atStart() or (reader.atEnd() and not reader.rest)):
+        if self._stream is None and (reader.atStart() or (reader.ended and not reader.rest)):
             self.close()
-
-    def _isOver(self) -> bool:
-        return self._lingering or self._ending or self._lost
 
     def _closeWriting(self) -> None:
         if self._readingEnded or not self._outlet.closeWriting():
@@ -407,7 +415,7 @@ class Channel(Protocol):
         Close once everything is written.
         """
         if not self._ending and not self._lost:
-            self._ending = True
+            self._ending = self._over = True
             self._await(self.site.idleTimeout, Channel.abort)
             self._outlet.close()
 
@@ -416,16 +424,16 @@ class Channel(Protocol):
         Close now, whatever is still to be written.
         """
         if not self._lost:
-            self._ending = True
+            self._ending = self._over = True
             self._outlet.abort()
 
     def linger(self) -> None:
         """
         Close without losing the answer: end writing, and read for nothing for a while (RFC 9112, section 9.6).
         """
-        if self._isOver():
+        if self._over:
             return
-        self._lingering = True
+        self._lingering = self._over = True
         self._stream = None
         self._flooded = self._uploadPaused = False
         self._adjustReading()

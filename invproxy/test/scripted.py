@@ -354,7 +354,11 @@ class RecordingOrigin:
 class AgentTestCase(SynchronousTestCase):
     """
     An agent on a network in memory, with a L{ScriptedProxy}.
+
+    @cvar transport: that of its agents, unless they are told another.
     """
+
+    transport = "poll"
 
     def setUp(self) -> None:
         self.network = MemoryNetwork()
@@ -379,6 +383,7 @@ class AgentTestCase(SynchronousTestCase):
         """
         Start an agent.
         """
+        settings.setdefault("transport", self.transport)
         agent = AgentService(
             self.network, url, "web", origin or self.origin, AgentSettings(**settings)
         )

@@ -23,6 +23,7 @@ from invproxy.test.scripted import AgentTestCase, RecordingOrigin
 from invproxy.testing import InvertingPair, MemoryNetwork, fetch
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+POLL = AgentSettings(transport="poll")
 
 
 class ConfigTests(SynchronousTestCase):
@@ -88,7 +89,9 @@ class ConfigTests(SynchronousTestCase):
             ("pollTimeout", -1.0),
             ("originTimeout", -1.0),
             ("drainTimeout", float("nan")),
-            ("transport", "tunnel"),
+            ("transport", "post"),
+            ("connections", 0),
+            ("linkTimeout", 0),
             ("rewriteHost", b"a b"),
             ("rewriteHost", b"a\r\nX: y"),
         ]:
@@ -144,7 +147,7 @@ class ConfigTests(SynchronousTestCase):
 
 class LifeTests(AgentTestCase):
     """
-    Start and stop.
+    Start and stop, with polls; L{invproxy.test.test_agent_choice} has the same with tunnels.
     """
 
     def test_endpoint(self):
@@ -153,7 +156,7 @@ class LifeTests(AgentTestCase):
         """
         endpoint = TCP4ClientEndpoint(self.network, "127.0.0.1", 8080)
         agent = AgentService(
-            self.network, "http://elsewhere.test/x", "web", self.origin, endpoint=endpoint
+            self.network, "http://elsewhere.test/x", "web", self.origin, POLL, endpoint=endpoint
         )
         self.network.hosts["elsewhere.test"] = None
         self.start(agent)
@@ -367,7 +370,7 @@ class LifeTests(AgentTestCase):
         """
         parent = MultiService()
         agents = [
-            AgentService(self.network, "http://proxy.test:8080", name, self.origin)
+            AgentService(self.network, "http://proxy.test:8080", name, self.origin, POLL)
             for name in ("a", "b")
         ]
         for agent in agents:
@@ -386,7 +389,7 @@ class LifeTests(AgentTestCase):
         self.proxy.posts()[0].answer(200)
         self.network.pump()
         self.successResultOf(stopped)
-        late = AgentService(self.network, "http://proxy.test:8080", "c", self.origin)
+        late = AgentService(self.network, "http://proxy.test:8080", "c", self.origin, POLL)
         parent.startService()
         late.setServiceParent(parent)
         self.network.pump()

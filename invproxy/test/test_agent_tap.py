@@ -76,6 +76,7 @@ class PlanTests(AgentTapTestCase):
         token = self.write(b"s3cret\n")
         plan = planFor(
             "--proxy http://p --backend a/b:c@d --host [::1]:80 --transport poll --polls 5"
+            " --connections 6 --link-timeout 20"
             f" --token-file {token} --http-proxy http://u:p@h:1 --origin-timeout 1"
             " --connect-timeout 2.5 --drain-timeout 3 --forward-user-id --strip-credentials"
             " --rewrite-host a:1"
@@ -87,6 +88,8 @@ class PlanTests(AgentTapTestCase):
             AgentSettings(
                 transport="poll",
                 polls=5,
+                connections=6,
+                linkTimeout=20.0,
                 token="s3cret",
                 httpProxy="http://u:p@h:1",
                 originTimeout=1.0,
@@ -187,12 +190,8 @@ class PlanTests(AgentTapTestCase):
             ("--backend é", f"--backend is 'é' {WHERE}: {backend}"),
             (f"--backend {'b' * 257}", f"--backend is '{'b' * 99}... {WHERE}: {backend}"),
             ("--polls 0", f"--polls is '0' {WHERE}: must be an integer, from 1 to 100"),
-            (
-                "--transport tunnel",
-                f"--transport is 'tunnel' {WHERE}: the tunnel is not in this version; must be auto"
-                " or poll",
-            ),
-            ("--transport x", f"--transport is 'x' {WHERE}: must be auto or poll"),
+            ("--transport x", f"--transport is 'x' {WHERE}: must be auto, tunnel or poll"),
+            ("--connections 0", f"--connections is '0' {WHERE}: must be an integer, from 1 to 100"),
             (
                 "--rewrite-host a/b",
                 f"--rewrite-host is 'a/b' {WHERE}: must be HOST or HOST:PORT",

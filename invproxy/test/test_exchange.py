@@ -721,7 +721,7 @@ class Anything(RuleBasedStateMachine):
         assert self.proxy.mailboxes.exchanges == {}
         for mailbox in self.proxy.mailboxes:
             assert mailbox.counts() == (0, 0), mailbox.counts()
-        assert self.proxy._wheel._slots == {}
+        assert self.proxy._wheel._watched == {}
         self.clock.advance(1)
         assert self.clock.getDelayedCalls() == []
 

@@ -92,7 +92,7 @@ class AdminTests(SynchronousTestCase):
 
     def test_status(self) -> None:
         """
-        Backends in order, their polls, queues and exchanges by state; no IDs, which are secrets.
+        Backends in order, their tunnels, polls, queues and exchanges by state; no IDs, which are secrets.
         """
         self.assertEqual(
             self.json(b"/api/status"), {"ready": True, "uptimeSeconds": 0, "backends": []}
@@ -118,6 +118,7 @@ class AdminTests(SynchronousTestCase):
                 "id": "web",
                 "online": True,
                 "secondsSinceSeen": 0,
+                "tunnels": 0,
                 "polls": 0,
                 "queued": 2,
                 "exchanges": {"queued": 2, "claimed": 1, "fetched": 1, "responding": 1},

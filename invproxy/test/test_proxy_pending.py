@@ -291,13 +291,13 @@ class CallTests(BenchCase):
             self.assertEqual(call.status, 405)
             self.assertIn(b"\r\nAllow: ", call.reply.fields)
 
-    def test_noTunnel(self) -> None:
+    def test_noHandshake(self) -> None:
         """
-        There is no tunnel, and its path is no client's.
+        The path of the tunnel is no client's, whatever is wrong with the call.
         """
         bench = self.bench()
         poll = bench.poll()
-        self.assertEqual(bench.call(b"GET", b"tunnel", b"web", b"").status, 404)
+        self.assertEqual(bench.call(b"GET", b"tunnel", b"web", b"").status, 400)
         self.assertEqual(poll.status, 0)
 
     def test_maxBackends(self) -> None:

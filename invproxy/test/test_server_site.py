@@ -432,7 +432,7 @@ class DeadlineTests(ServerTestCase):
         client.close()
         self.network.pump()
         self.assertGone()
-        self.assertEqual(self.site.wheel._slots, {})
+        self.assertEqual(self.site.wheel._watched, {})
 
 
 class ConnectionsTests(ServerTestCase):

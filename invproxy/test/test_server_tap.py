@@ -60,7 +60,7 @@ class PlanTests(SynchronousTestCase):
             " --user-header X-User --poll-timeout 1 --queue-timeout 2 --response-timeout 3"
             " --idle-timeout 4 --head-timeout 5 --claim-timeout 6 --backend-timeout 7"
             " --drain-timeout 8 --max-pending 9 --max-body 10 --max-head 1000"
-            " --max-connections 12 --max-backends 13"
+            " --max-connections 12 --max-backends 13 --link-timeout 14 --max-tunnels 15"
         )
         self.assertEqual(plan.listen, ("tcp:1:interface=127.0.0.1", "unix:/a"))
         self.assertEqual(plan.agentListen, ("unix:/b",))
@@ -80,6 +80,8 @@ class PlanTests(SynchronousTestCase):
                 maxBody=10,
                 maxConnections=12,
                 maxBackends=13,
+                linkTimeout=14.0,
+                maxTunnels=15,
                 limits=Limits(head=1000, line=1000),
                 trustedProxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
                 trustUnixPeers=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import cast
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.resource import IResource
 
@@ -53,6 +54,7 @@ class InvertingPair:
         backend: str = "test",
         proxySettings: ProxySettings | None = None,
         agentSettings: AgentSettings | None = None,
+        transport: str | None = None,
         accessLog: IAccessLog | None = None,
     ) -> None:
         """
@@ -61,6 +63,8 @@ class InvertingPair:
         @param backend: the backend that the agent serves.
         @param proxySettings: times and bounds of the proxy.
         @param agentSettings: the settings of the agent.
+        @param transport: how exchanges reach the agent: C{"auto"}, C{"tunnel"} or C{"poll"}; L{None} leaves it to
+            C{agentSettings}, whose default is to try for a tunnel, and to poll while there is none.
         @param accessLog: where the proxy logs each exchange.
         """
         self.network = network or MemoryNetwork()
@@ -73,12 +77,15 @@ class InvertingPair:
             adminListen=f"tcp:{ADMIN[1]}:interface=127.0.0.1",
             accessLog=accessLog,
         )
+        agentSettings = agentSettings or AgentSettings()
+        if transport is not None:
+            agentSettings = evolve(agentSettings, transport=transport)
         self.agent = AgentService(
             self.network,
             f"http://{PROXY[0]}:{PROXY[1]}",
             backend,
             cast(IOrigin, origin),
-            agentSettings or AgentSettings(),
+            agentSettings,
         )
 
     def start(self) -> None:
