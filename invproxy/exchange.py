@@ -242,7 +242,7 @@ class Exchange:
         self._enter(FETCHED)
         if self._answerPaused:
             carrier.pauseAnswer()
-        self.body.deliver(carrier)
+        self.body.deliver(self, carrier)
 
     def take(self, carrier: IUpload) -> None:
         """
@@ -256,7 +256,7 @@ class Exchange:
         self._enter(FETCHED)
         if self._answerPaused:
             carrier.pauseAnswer()
-        self.body.deliver(carrier)
+        self.body.deliver(self, carrier)
 
     def holdLine(self) -> None:
         """
@@ -434,7 +434,7 @@ class Exchange:
     def _end(self, state: int) -> None:
         self._enter(state)
         self._wheel.forget(self)
-        self.body.drop()
+        self.body.close()
         self.carrier = None
         self._ended(self)
 

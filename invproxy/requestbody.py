@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from invproxy.clocks import DONE
 from invproxy.errors import BODY_TOO_LARGE, Fault
 from invproxy.interfaces import IUpload
 
@@ -53,7 +52,7 @@ class RequestBody:
         self.ended = False
         self._awaitsLeave = head.expectsContinue
         self._checkTrailers = checkTrailers
-        self._exchange = exchange
+        self._exchange: Exchange | None = exchange
         self._held: list[bytes] | None = []
         self._heldSize = 0
         self._maxSize = maxSize if head.upgrade is None else 0
@@ -65,7 +64,7 @@ class RequestBody:
 
     def write(self, data: bytes) -> None:
         exchange = self._exchange
-        if exchange.state >= DONE:
+        if exchange is None:
             return
         exchange.stir()
         self._awaitsLeave = False
@@ -92,7 +91,7 @@ class RequestBody:
 
     def finish(self, trailers: bytes = b"") -> None:
         exchange = self._exchange
-        if exchange.state >= DONE:
+        if exchange is None:
             return
         if self.ended:
             exchange.closeClient()
@@ -101,33 +100,36 @@ class RequestBody:
         if trailers:
             self._trailers = self._checkTrailers(trailers) if self._checkTrailers else trailers
         if exchange.carrier is not None:
-            self._deliverEnd(exchange.carrier)
+            self._deliverEnd(exchange, exchange.carrier)
 
     def abort(self, fault: Fault) -> None:
-        self._exchange.cancel(fault)
+        if self._exchange is not None:
+            self._exchange.cancel(fault)
 
     def pauseAnswer(self) -> None:
-        self._exchange.pauseAnswer()
+        if self._exchange is not None:
+            self._exchange.pauseAnswer()
 
     def resumeAnswer(self) -> None:
-        self._exchange.resumeAnswer()
+        if self._exchange is not None:
+            self._exchange.resumeAnswer()
 
     # What the exchange calls.
 
-    def deliver(self, carrier: IUpload) -> None:
+    def deliver(self, exchange: Exchange, carrier: IUpload) -> None:
         """
         Send what is held to a carrier that has come; what comes later follows by itself.
         """
         for piece in self._held or ():
             carrier.write(piece)
         if self.ended:
-            self._deliverEnd(carrier)
+            self._deliverEnd(exchange, carrier)
         elif self._paused:
             self.resume()
 
-    def _deliverEnd(self, carrier: IUpload) -> None:
+    def _deliverEnd(self, exchange: Exchange, carrier: IUpload) -> None:
         carrier.finish(self._trailers)
-        if not self._exchange.head.isReplayable():
+        if not exchange.head.isReplayable():
             self._held = None  # it has been passed on to its end, and cannot be sent again
 
     def drop(self) -> None:
@@ -135,6 +137,13 @@ class RequestBody:
         Hold nothing: it will not be sent again.
         """
         self._held = None
+
+    def close(self) -> None:
+        """
+        Take no more notice of the client: the exchange is over.
+        """
+        self._held = None
+        self._exchange = None
 
     def isHeld(self) -> bool:
         """
@@ -147,22 +156,25 @@ class RequestBody:
         Ask the client to hold it back.
         """
         self._paused = True
-        self._exchange.answer.pauseUpload()
+        if self._exchange is not None:
+            self._exchange.answer.pauseUpload()
 
     def resume(self) -> None:
         """
         Ask the client for more.
         """
         self._paused = False
-        if not self.ended:
-            self._exchange.awaitClient()
-        self._exchange.answer.resumeUpload()
+        exchange = self._exchange
+        if exchange is not None:
+            if not self.ended:
+                exchange.awaitClient()
+            exchange.answer.resumeUpload()
 
     def grantLeave(self) -> None:
         """
         Take note that the client gets the 100 (Continue) for which it may have waited.
         """
-        if self._awaitsLeave:
+        if self._awaitsLeave and self._exchange is not None:
             self._awaitsLeave = False
             self._exchange.awaitClient()
 

@@ -29,11 +29,8 @@ _log = Logger(namespace="invproxy.transport")
 _MOST_EVENTS = 256
 """Sockets that are read in one batch."""
 
-_MOST_BATCHES = 64
-"""Batches in a row, before the rest of the program has its turn."""
-
-_LONGEST_WAIT = 0.01
-"""Seconds for which the next batch is awaited without a pass through the main loop."""
+_LONGEST_STAY = 0.005
+"""Seconds for which batches are read and awaited, before the rest of the program has its turn."""
 
 
 class Flushable(Protocol):
@@ -135,13 +132,14 @@ class _Sockets:
         self._turn = turn
         self._reactor = reactor
         self._readers: dict[int, Any] = {}
+        # Sockets that wait to write, and those of them that are read as well. They are the reactor's, wholly: of a
+        # socket that breaks, it must read what has come before it takes it for lost.
+        self._writers: set[int] = set()
+        self._lent: dict[int, Any] = {}
         self._epoll = select.epoll()
         self._either = select.poll()
         self._either.register(self._epoll, select.POLLIN)
         self._either.register(reactor._poller, select.POLLIN)
-        # Asked for often, and the same for good:
-        self.addWriter = reactor.addWriter
-        self.removeWriter = reactor.removeWriter
 
     def adopt(self, transport: Any) -> None:
         """
@@ -156,7 +154,10 @@ class _Sockets:
 
     def addReader(self, reader: Any) -> None:
         number = reader.fileno()
-        if number not in self._readers:
+        if number in self._writers:
+            self._lent[number] = reader
+            self._reactor.addReader(reader)
+        elif number not in self._readers:
             self._epoll.register(number, select.EPOLLIN)
             if not self._readers:
                 self._reactor.addReader(self)
@@ -164,11 +165,34 @@ class _Sockets:
 
     def removeReader(self, reader: Any) -> None:
         number = reader.fileno()
-        if self._readers.get(number) is reader:
+        if self._lent.pop(number, None) is not None:
+            self._reactor.removeReader(reader)
+        elif self._readers.pop(number, None) is not None:
             self._epoll.unregister(number)
-            del self._readers[number]
             if not self._readers:
                 self._reactor.removeReader(self)
+
+    def addWriter(self, writer: Any) -> None:
+        number = writer.fileno()
+        if number not in self._writers:
+            isRead = number in self._readers
+            if isRead:
+                self.removeReader(writer)
+            self._writers.add(number)
+            if isRead:
+                self.addReader(writer)
+            self._reactor.addWriter(writer)
+
+    def removeWriter(self, writer: Any) -> None:
+        number = writer.fileno()
+        if number in self._writers:
+            self._reactor.removeWriter(writer)
+            isRead = number in self._lent
+            if isRead:
+                self.removeReader(writer)
+            self._writers.discard(number)
+            if isRead:
+                self.addReader(writer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -186,33 +210,37 @@ class _Sockets:
         Read what is ready, and as long as nothing else is to be done, wait for more right here: a pass through the main
         loop costs as much as a request.
         """
-        for _ in range(_MOST_BATCHES):
+        seconds = self._reactor.seconds
+        until = seconds() + _LONGEST_STAY
+        while True:
             self._readBatch()
             wait = self._reactor.timeout()
-            wait = _LONGEST_WAIT if wait is None else min(wait, _LONGEST_WAIT)
+            wait = _LONGEST_STAY if wait is None else min(wait, until - seconds())
             # The reactor's own epoll object is ready whenever ours is, as it has ours among its readers.
-            if wait <= 0 or len(self._either.poll(wait * 1000)) < 2:
+            if wait <= 0 or self._writers or len(self._either.poll(wait * 1000)) < 2:
                 return
 
     def _readBatch(self) -> None:
         readers = self._readers
         self._turn.begin()
-        for number, event in self._epoll.poll(0, _MOST_EVENTS):
-            reader = readers.get(number)
-            if reader is None:
-                continue  # one before it has put an end to it
-            if event & select.EPOLLIN:
-                try:
-                    why = reader.doRead()
-                except Exception as error:
-                    _log.failure("a connection failed on what it received")
-                    why = error
-            else:
-                why = CONNECTION_DONE  # all that came was read
-            if why:
-                self.removeReader(reader)
-                self._reactor._disconnectSelectable(reader, why, True)
-        self._turn.end()
+        try:
+            for number, event in self._epoll.poll(0, _MOST_EVENTS):
+                reader = readers.get(number)
+                if reader is None:
+                    continue  # one before it has put an end to it
+                if event & select.EPOLLIN:
+                    try:
+                        why = reader.doRead()
+                    except Exception as error:
+                        _log.failure("a connection failed on what it received")
+                        why = error
+                else:
+                    why = CONNECTION_DONE  # all that came was read
+                if why:
+                    self.removeReader(reader)
+                    self._reactor._disconnectSelectable(reader, why, True)
+        finally:
+            self._turn.end()
 
     def connectionLost(self, reason: Failure) -> None:
         """

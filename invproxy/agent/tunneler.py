@@ -138,6 +138,7 @@ class AgentStream(Stream):
     def lastSent(self) -> None:
         if self._status != 101 or self._requestEnded:
             self.close()
+            self.upload = DISCARD  # it knows us, and would keep us
 
     # What the proxy sends.
 

@@ -285,7 +285,9 @@ class Channel(Protocol):
         """
         Go on after a request that was answered and has come to its end.
         """
-        self._stream = None
+        if self._stream is not None:
+            self._stream.upload = DISCARD  # or it would keep the exchange, and that it
+            self._stream = None
         if self._over:
             return
         if self.closing:

@@ -293,7 +293,7 @@ class Front(Intermediary):
 _NGINX = """
 daemon off;
 worker_processes 1;
-worker_shutdown_timeout 1s;
+worker_shutdown_timeout {patience}s;
 pid {place}/pid;
 error_log stderr notice;
 events {{ worker_connections 1024; }}
@@ -316,12 +316,18 @@ class Nginx(Front):
     """
 
     def __init__(
-        self, proxy: int, changes: Mapping[str, str] | None = None, *, port: int = 0
+        self,
+        proxy: int,
+        changes: Mapping[str, str] | None = None,
+        *,
+        port: int = 0,
+        patience: int = 1,
     ) -> None:
         """
         @param proxy: the port of the proxy.
         @param changes: what to write instead of what is documented.
         @param port: where to listen; 0 is any free port.
+        @param patience: for how many seconds connections live on when it is reloaded.
         """
         port = port or freePort()
         self._place = place = directory()
@@ -338,7 +344,7 @@ class Nginx(Front):
             },
         )
         main = place / "nginx.conf"
-        main.write_text(_NGINX.format(place=place), encoding="utf-8")
+        main.write_text(_NGINX.format(place=place, patience=patience), encoding="utf-8")
         self._configure(changes)
         super().__init__(
             "nginx", ("nginx", "-p", str(place), "-c", str(main), "-e", "stderr"), port

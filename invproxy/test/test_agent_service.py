@@ -2,7 +2,7 @@
 The agent as a service: it starts, is ready, drains, stops, starts again, and lives inside other applications.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError
@@ -413,17 +413,36 @@ class Hello(Resource):
         return request.content.read()[::-1]
 
 
-class PairTests(SynchronousTestCase):
+if TYPE_CHECKING:
+    _Base = SynchronousTestCase
+else:
+    _Base = object
+
+
+class PairContract(_Base):
     """
     With the real proxy.
+
+    @cvar transport: how exchanges reach the agent.
     """
+
+    transport: str
+
+    def pair(self, origin, **options):
+        return InvertingPair(origin, transport=self.transport, **options)
+
+    def cutUnder(self, pair):
+        """
+        Break the connection on which the one exchange depends.
+        """
+        raise NotImplementedError
 
     def test_clientAddress(self):
         """
         A Resource behind the agent learns the address of the client.
         """
         network = MemoryNetwork()
-        with InvertingPair(Hello(), network=network) as pair:
+        with self.pair(Hello(), network=network) as pair:
             client = network.client("proxy.test", 8080, address="203.0.113.9")
             client.send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
             network.pump()
@@ -435,7 +454,7 @@ class PairTests(SynchronousTestCase):
         """
         After C{stop} the agent has left no delayed call and no connection.
         """
-        with InvertingPair(Hello()) as pair:
+        with self.pair(Hello()) as pair:
             for size in (1, 1000, 300_000):
                 body = b"x" * size
                 self.assertEqual(pair.request(b"POST", body=body + b"y").body, b"y" + body)
@@ -449,7 +468,7 @@ class PairTests(SynchronousTestCase):
         """
         A request that waits while the agent is away is answered when it is back.
         """
-        with InvertingPair(Hello()) as pair:
+        with self.pair(Hello()) as pair:
             pair.network.resultOf(pair.agent.stopService())
             asked = pair.fetch()
             pair.network.advance(5)
@@ -462,17 +481,47 @@ class PairTests(SynchronousTestCase):
         If its connection breaks under an exchange that may be repeated, the same agent gets it again, and at once.
         """
         origin = RecordingOrigin()
-        with InvertingPair(origin) as pair:
+        with self.pair(origin, agentSettings=AgentSettings(connections=2)) as pair:
+            pair.network.pump()
             asked = pair.fetch()
             pair.network.pump()
             self.assertEqual(len(origin.uploads), 1)
-            run: Any = pair.agent._run
-            [replay] = run.carrier._workload._replays.values()
-            pair.network.cut(replay._post.upload._connection.transport)
+            self.cutUnder(pair)
             pair.network.advance(1)
             self.assertIsNotNone(origin.uploads[0].fault)
             origin.uploads[1].reply()
             self.assertEqual(pair.network.resultOf(asked).body, b"hi")
+
+
+class TunnelPairTests(PairContract, SynchronousTestCase):
+    """
+    With a tunnel.
+    """
+
+    transport = "tunnel"
+
+    def cutUnder(self, pair):
+        [mailbox] = pair.proxy.resource.mailboxes
+        [session] = [taker for taker in mailbox._takers if taker.streams]
+        pair.network.cut(session._answer._channel.transport)
+
+
+class PollPairTests(PairContract, SynchronousTestCase):
+    """
+    With polls.
+    """
+
+    transport = "poll"
+
+    def cutUnder(self, pair):
+        [replay] = pair.agent._run.carrier._workload._replays.values()
+        pair.network.cut(replay._post.upload._connection.transport)
+
+
+class StockSiteTests(SynchronousTestCase):
+    """
+    With the real proxy under a site that knows no tunnels.
+    """
 
     def test_stockSite(self):
         """
@@ -487,7 +536,7 @@ class PairTests(SynchronousTestCase):
             network, "http://p.test:8080/proxy", "web", ResourceOrigin(Hello(), clock=network)
         )
         agent.startService()
-        network.resultOf(agent.whenReady())
+        self.assertEqual(network.resultOf(agent.whenReady()), "poll")
         asked = fetch(network, ("p.test", 8080), b"POST", b"/proxy/x", body=b"x" * 200_000 + b"y")
         self.assertEqual(network.resultOf(asked).body, b"y" + b"x" * 200_000)
         network.resultOf(agent.stopService())

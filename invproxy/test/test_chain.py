@@ -1,11 +1,12 @@
 """
-Server and client as one chain: what a client sends arrives at a backend, and what that answers comes back, byte for
-byte, whatever is asked, however it is cut into pieces, and whoever stops reading meanwhile.
+Server and client as one chain, joined directly or by either carrier: what a client sends arrives at a backend, and what
+that answers comes back, byte for byte, whatever is asked, however it is cut into pieces, and whoever stops reading
+meanwhile.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from hypothesis import given
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from invproxy.agent.origins import HTTPOrigin
 from invproxy.client import StreamingClient
 from invproxy.http1.fields import value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
@@ -25,7 +27,7 @@ from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.readers import RequestReader, ResponseReader
 from invproxy.server import StreamingSite
 from invproxy.test.messages import Taker, examples
-from invproxy.testing import MemoryNetwork
+from invproxy.testing import InvertingPair, MemoryClient, MemoryNetwork
 
 AT_HEAD, AT_FIRST_PIECE, AT_END = range(3)
 """When a backend answers."""
@@ -212,7 +214,12 @@ class Backend(Protocol):
 class World:
     """
     A client, a server, and the backend behind it.
+
+    @ivar origin: what is asked by the server, or by the agent behind it.
+    @cvar step: how many seconds pass between two looks at what has come.
     """
+
+    step = 0.0
 
     def __init__(self, plans: list[Plan], capacity: int, segment: int) -> None:
         self.plans = plans
@@ -223,11 +230,31 @@ class World:
         factory = Factory.forProtocol(lambda: Backend(self))
         factory.noisy = False
         self.network.listenTCP(81, factory)
+        self.client = self.join()
+
+    def join(self) -> MemoryClient:
+        """
+        Put a server before the backend.
+
+        @return: a client of it.
+        """
         endpoint = TCP4ClientEndpoint(self.network, "127.0.0.1", 81)
         self.origin = StreamingClient(self.network, endpoint)
         self.site = StreamingSite(self.origin, self.network)
         self.network.listenTCP(80, self.site)
-        self.client = self.network.client("a", 80)
+        return self.network.client("a", 80)
+
+    def leave(self) -> None:
+        """
+        End everything, and see that nothing is left.
+        """
+        self.client.close()
+        self.network.pump()
+        assert not self.site._channels
+        assert self.origin.connections == set(self.origin._kept)
+        self.network.advance(5)
+        assert not self.origin.connections
+        assert not self.network.connections
 
     def act(self, action: int) -> None:
         """
@@ -255,7 +282,53 @@ class World:
             for backend in self.backends:
                 if not backend.transport.disconnecting:
                     backend.transport.resumeProducing()
-            self.network.pump()
+            self.network.advance(self.step)
+
+
+class CarriedWorld(World):
+    """
+    The same with a proxy as the server, and an agent between it and the backend.
+
+    @cvar transport: how exchanges reach the agent.
+    """
+
+    transport = ""
+    step = 0.5
+
+    def join(self) -> MemoryClient:
+        origin = HTTPOrigin.fromURL(self.network, "http://a:81")
+        self.origin = origin._client
+        self.pair = InvertingPair(origin, network=self.network, transport=self.transport)
+        self.pair.start()
+        return self.pair.client()
+
+    def leave(self) -> None:
+        self.client.close()
+        self.network.pump()
+        assert self.pair.proxy.resource.mailboxes.exchanges == {}
+        assert self.pair.agent._run is not None
+        assert self.pair.agent._run.carrier.countExchanges() == 0
+        self.network.advance(5)
+        assert not self.origin.connections
+        self.pair.stop()
+        assert self.network.connections == []
+        assert self.network.getDelayedCalls() == []
+
+
+class TunnelWorld(CarriedWorld):
+    """
+    With a tunnel.
+    """
+
+    transport = "tunnel"
+
+
+class PollWorld(CarriedWorld):
+    """
+    With polls.
+    """
+
+    transport = "poll"
 
 
 _bytes = st.one_of(
@@ -302,10 +375,46 @@ def plans(draw: st.DrawFn) -> list[Plan]:
     return found
 
 
-class ChainTests(SynchronousTestCase):
+@frozen
+class Course:
+    """
+    What happens on one connection of a client.
+
+    @ivar plans: what is asked.
+    @ivar steps: how many bytes to send, and what to do then.
+    @ivar capacity: of the network.
+    @ivar segment: of the network.
+    """
+
+    plans: list[Plan]
+    steps: list[tuple[int, int]]
+    capacity: int
+    segment: int
+
+
+courses = st.builds(
+    Course,
+    plans(),
+    st.lists(st.tuples(st.integers(1, 200_000), st.integers(0, 5)), max_size=12),
+    st.sampled_from([4096, 65536, 65536]),
+    st.sampled_from([100, 1000, 65536, 65536]),
+)
+
+
+if TYPE_CHECKING:
+    _Base = SynchronousTestCase
+else:
+    _Base = object
+
+
+class Chain(_Base):
     """
     Bytes in are bytes out.
+
+    @cvar world: what is between.
     """
+
+    world: type[World]
 
     def take(self, plan: Plan, data: bytes) -> tuple[Taker, bytes]:
         """
@@ -349,22 +458,14 @@ class ChainTests(SynchronousTestCase):
         if taker.head.framing == CHUNKED:
             self.assertEqual(taker.trailers, plan.answerTrailers)
 
-    @given(
-        plans(),
-        st.lists(st.tuples(st.integers(1, 200_000), st.integers(0, 5)), max_size=12),
-        st.sampled_from([4096, 65536, 65536]),
-        st.sampled_from([100, 1000, 65536, 65536]),
-    )
-    @examples(60)
-    def test_anything(
-        self, plans: list[Plan], steps: list[tuple[int, int]], capacity: int, segment: int
-    ) -> None:
+    def carry(self, course: Course) -> None:
         """
-        All of it pipelined, cut anywhere, with pauses anywhere.
+        Send all of it pipelined.
         """
-        world = World(plans, capacity, segment)
+        plans = course.plans
+        world = self.world(plans, course.capacity, course.segment)
         data = b"".join(plan.request(number) for number, plan in enumerate(plans))
-        for size, action in steps:
+        for size, action in course.steps:
             world.client.send(data[:size])
             data = data[size:]
             world.act(action)
@@ -379,10 +480,52 @@ class ChainTests(SynchronousTestCase):
             taker, received = self.take(plan, received)
             self.assertResponse(plan, taker)
         self.assertEqual(received, b"")
-        world.client.close()
-        world.network.pump()
-        self.assertEqual(world.site._channels, set())
-        self.assertEqual(world.origin.connections, set(world.origin._kept))
-        world.network.advance(5)
-        self.assertEqual(world.origin.connections, set())
-        self.assertEqual(world.network.connections, [])
+        world.leave()
+
+
+class ChainTests(Chain, SynchronousTestCase):
+    """
+    Joined directly.
+    """
+
+    world = World
+
+    @given(courses)
+    @examples(60)
+    def test_anything(self, course: Course) -> None:
+        """
+        All of it pipelined, cut anywhere, with pauses anywhere.
+        """
+        self.carry(course)
+
+
+class TunnelChainTests(Chain, SynchronousTestCase):
+    """
+    Joined by a tunnel.
+    """
+
+    world = TunnelWorld
+
+    @given(courses)
+    @examples(60)
+    def test_anything(self, course: Course) -> None:
+        """
+        The same.
+        """
+        self.carry(course)
+
+
+class PollChainTests(Chain, SynchronousTestCase):
+    """
+    Joined by polls.
+    """
+
+    world = PollWorld
+
+    @given(courses)
+    @examples(60)
+    def test_anything(self, course: Course) -> None:
+        """
+        The same.
+        """
+        self.carry(course)

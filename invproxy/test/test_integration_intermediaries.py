@@ -177,11 +177,12 @@ def sharedTLSProxy() -> ListeningProxy:
     return ListeningProxy.withTLS()
 
 
-def nginx(changes: Mapping[str, str] | None = None, port: int = 0) -> Way:
+def nginx(changes: Mapping[str, str] | None = None, port: int = 0, patience: int = 1) -> Way:
     """
     Start nginx in front of the proxy.
     """
-    return Way.through(sharedProxy(), Nginx(sharedProxy().port, changes, port=port))
+    front = Nginx(sharedProxy().port, changes, port=port, patience=patience)
+    return Way.through(sharedProxy(), front)
 
 
 def haproxy(changes: Mapping[str, str] | None = None, port: int = 0) -> Way:
@@ -613,20 +614,44 @@ class NginxFallbackTests(Fallback, TrafficTestCase):
         """
         self.check(nginx(self.answering(502)))
 
+    def test_closed(self) -> None:
+        """
+        It closes the connection.
+        """
+        self.check(nginx(self.answering(444)))
+
+    def test_dropped(self) -> None:
+        """
+        It drops what it has not been told to pass on.
+        """
+        self.check(nginx(NO_UPGRADE))
+
     def test_learns(self) -> None:
         """
-        It drops what it has not been told to pass on. When it has been told, the agent comes to the tunnel by itself.
+        When it has been told, agents come to the tunnel by themselves, and what is in flight goes on.
         """
-        way = nginx(NO_UPGRADE)
-        agent = self.check(way)
-        begin = len(agent.output())
+        way = nginx(NO_UPGRADE, patience=120)
+        self.running(way.middle)
         assert isinstance(way.middle, Nginx)
-        way.middle.reload()
-        agent.waitFor(CHANGED, begin, RETURN)
-        self.checkTunneled(way)
-        self.checkAll()
-        self.assertEqual(agent.count("^agent ready: "), 1)
+        agent = self.running(way.agent("learns", "auto"))
+        waiting = self.running(way.agent("waits", "tunnel", ready=False))
+        waiting.waitFor(LOST)
+        self.client = way.client("learns")
+        origin().events = events = SimpleQueue()
+        with self.client.open("GET", "/events") as response:
+            begin = len(agent.output())
+            way.middle.reload()
+            agent.waitFor(CHANGED, begin, RETURN)
+            waiting.waitFor("^agent ready: .* over tunnel$", 0, RETURN)
+            self.checkTunneled(way)
+            self.checkAll()
+            events.put("last")
+            self.assertEqual(response.readline(), b"data: last\n")
+            events.put(None)
+            self.assertEqual(response.read(), b"\n")
         self.assertEqual(len(agent.output(begin)), 1)
+        self.assertEqual(agent.count("^agent ready: "), 1)
+        self.assertEqual((waiting.count(LOST), waiting.count(BACK)), (1, 1))
 
 
 class HAProxyFallbackTests(Fallback, TrafficTestCase):
@@ -641,6 +666,13 @@ class HAProxyFallbackTests(Fallback, TrafficTestCase):
         It answers 403.
         """
         rule = "http-request deny deny_status 403 if { req.hdr(Upgrade) -m found }\n"
+        self.check(haproxy({"    default_backend": f"    {rule}    default_backend"}))
+
+    def test_hung(self) -> None:
+        """
+        It does not answer for long.
+        """
+        rule = "timeout tarpit 60s\n    http-request tarpit if { req.hdr(Upgrade) -m found }\n"
         self.check(haproxy({"    default_backend": f"    {rule}    default_backend"}))
 
     def test_stripped(self) -> None:
@@ -770,6 +802,23 @@ class NginxAutoRestartTests(Restart, TrafficTestCase):
         It is killed, and started again.
         """
         self.restarted(nginx)
+
+    def test_proxyRestarted(self) -> None:
+        """
+        The proxy behind it is killed, and started again.
+        """
+        proxy = self.running(ListeningProxy.documented("server"))
+        way = Way.through(proxy, self.running(Nginx(proxy.port)))
+        agent = self.running(way.agent("again", self.transport))
+        begin = len(agent.output())
+        proxy.kill()
+        agent.waitFor("proxy .* not reached, retrying: it answered 502", begin, SOON)
+        proxy = self.running(ListeningProxy.documented("server", proxy.port))
+        self.client = way.client("again")
+        eventually(lambda: proxy.backend("again").get("tunnels"), "the tunnel is back", SOON)
+        self.checkTunneled(way)
+        self.checkAll()
+        self.assertLess(len(agent.output(begin)), 5)
 
 
 class HAProxyRestartTests(Restart, TrafficTestCase):

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 
 from invproxy.errors import CLIENT_GONE, ORIGIN_BAD_RESPONSE, Fault
 from invproxy.http1.fields import items, join
-from invproxy.http1.framing import CHUNKED
+from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE
 from invproxy.http1.heads import RequestHead, ResponseHead, parseResponse
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
@@ -185,12 +185,11 @@ class OriginContract(_Base):
         ]
         target = b"/a%2Fb/../c//d;e?f=%20&g&=h?i"
         head = requestHead(b"REPORT", target, fields, framing=10)
+        expected = {**grouped(items(head.fields)), b"host": [b"example.com"]}
         _, arrival = self.arrive(head, b"0123", b"", b"456789")
         self.assertEqual(arrival.method, b"REPORT")
         self.assertEqual(arrival.target, target)
-        self.assertEqual(
-            grouped(arrival.fields()), {**grouped(items(head.fields)), b"host": [b"example.com"]}
-        )
+        self.assertEqual(grouped(arrival.fields()), expected)
         self.assertEqual(arrival.body(), b"0123456789")
         self.assertTrue(arrival.ended())
 
@@ -244,7 +243,7 @@ class OriginContract(_Base):
             arrival.respond(200, fields=fields)
             self.settle()
             assert answer.head is not None
-            self.assertEqual(answer.head.framing, 3 if fields else CHUNKED)
+            self.assertIn(answer.head.framing, (3,) if fields else (CHUNKED, UNTIL_CLOSE))
             self.assertEqual(answer.pieces, [])
             for letter in (b"x", b"y", b"z"):
                 arrival.write(letter)

@@ -3,7 +3,7 @@ A proxy and an agent, joined in memory.
 """
 
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import TestResult
 
 from twisted.internet.protocol import Factory
@@ -12,6 +12,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
+from invproxy.agent.settings import AgentSettings
+from invproxy.errors import ConfigError
 from invproxy.http1.heads import RequestHead, responseHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.proxy.settings import ProxySettings
@@ -110,16 +112,35 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual((result.testsRun, result.errors, result.failures), (1, [], []))
 
 
-class PairTests(SynchronousTestCase):
+if TYPE_CHECKING:
+    _Base = SynchronousTestCase
+else:
+    _Base = object
+
+
+class PairContract(_Base):
     """
     L{InvertingPair} end to end.
+
+    @cvar transport: what to ask for.
+    @cvar carrier: what that gives.
     """
 
+    transport: str | None
+    carrier = "tunnel"
+
     def pair(self, origin, **options):
-        pair = InvertingPair(origin, **options)
+        pair = InvertingPair(origin, transport=self.transport, **options)
         pair.start()
         self.addCleanup(pair.stop)
         return pair
+
+    def test_carrier(self):
+        """
+        Exchanges reach the agent as it was asked for.
+        """
+        pair = self.pair(Greeting())
+        self.assertEqual(self.successResultOf(pair.agent.whenReady()), self.carrier)
 
     def test_resource(self):
         """
@@ -208,7 +229,7 @@ class PairTests(SynchronousTestCase):
         """
         After C{stop} there is no connection, and once all deadlines have passed no delayed call.
         """
-        with InvertingPair(Greeting()) as pair:
+        with InvertingPair(Greeting(), transport=self.transport) as pair:
             pair.request(target=b"/?name=you")
         self.assertEqual(pair.network.connections, [])
         pair.network.advance(ProxySettings().idleTimeout + 1)
@@ -223,3 +244,50 @@ class PairTests(SynchronousTestCase):
         network.listenTCP(3000, Factory.forProtocol(Recorder))
         pair = self.pair(Greeting(), network=network)
         self.assertIs(pair.network, network)
+
+
+class AutoPairTests(PairContract, SynchronousTestCase):
+    """
+    As an agent is by default.
+    """
+
+    transport = None
+
+
+class TunnelPairTests(PairContract, SynchronousTestCase):
+    """
+    With a tunnel, or nothing.
+    """
+
+    transport = "tunnel"
+
+
+class PollPairTests(PairContract, SynchronousTestCase):
+    """
+    With polls.
+    """
+
+    transport = carrier = "poll"
+
+
+class SettingsTests(SynchronousTestCase):
+    """
+    The transport of a pair and the settings of its agent.
+    """
+
+    def test_settings(self):
+        """
+        Settings count, but for a transport that is given.
+        """
+        settings = AgentSettings(transport="poll", polls=3)
+        for transport, carrier, polls in ((None, "poll", 3), ("tunnel", "tunnel", 0)):
+            with InvertingPair(Greeting(), agentSettings=settings, transport=transport) as pair:
+                self.assertEqual(self.successResultOf(pair.agent.whenReady()), carrier)
+                [mailbox] = pair.proxy.resource.mailboxes
+                self.assertEqual(mailbox.counts()[1], polls)
+
+    def test_unknown(self):
+        """
+        There are no others.
+        """
+        self.assertRaises(ConfigError, InvertingPair, Greeting(), transport="post")
