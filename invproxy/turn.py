@@ -214,8 +214,10 @@ class _Sockets:
         until = seconds() + _LONGEST_STAY
         while True:
             self._readBatch()
-            wait = self._reactor.timeout()
-            wait = _LONGEST_STAY if wait is None else min(wait, until - seconds())
+            timer = self._reactor.timeout()
+            wait = until - seconds()
+            if timer is not None:
+                wait = min(wait, timer)
             # The reactor's own epoll object is ready whenever ours is, as it has ours among its readers.
             if wait <= 0 or self._writers or len(self._either.poll(wait * 1000)) < 2:
                 return
