@@ -180,12 +180,14 @@ class Exchange:
         if self._unclaimed is not None:
             unclaimed, self._unclaimed, self._holder = self._unclaimed, None, None
             unclaimed(self)
-        self._watch(now)
-
-    def _watch(self, now: float) -> None:
-        soonest = self._clocks.soonest[self.state]
+        soonest = self._clocks.soonest[state]
         if soonest and not 0.0 < self.askedAt <= now + soonest:
             self._wheel.watch(self, now + soonest)
+
+    def _watch(self) -> None:
+        soonest = self._clocks.soonest[self.state]
+        if soonest:
+            self._wheel.watch(self, self._clock.seconds() + soonest)
 
     # Taken by a carrier.
 
@@ -269,7 +271,7 @@ class Exchange:
         Take note that this call broke, which need not mean that the agent is lost.
         """
         self.hasLifeline = False
-        self._watch(self._clock.seconds())
+        self._watch()
 
     def breakFetch(self) -> None:
         """
@@ -306,7 +308,7 @@ class Exchange:
             return
         self.carrier = None
         self.hasLifeline = False
-        if self.body.isHeld():
+        if self.body.takeBack():
             self.fetches -= 1
             self._enter(QUEUED)
             self.mailbox.requeue(self)
@@ -338,8 +340,8 @@ class Exchange:
         """
         Take note that from now on it is up to the client to send its body.
         """
-        self.stirredAt = now = self._clock.seconds()
-        self._watch(now)
+        self.stirredAt = self._clock.seconds()
+        self._watch()
 
     def closeClient(self) -> None:
         """
@@ -383,6 +385,7 @@ class Exchange:
         if CLAIMED <= self.state <= FETCHED:
             if head.status == 100:
                 self.body.grantLeave()
+            head.fields = _dropProxysOwn(head.fields)
             self.answer.inform(head)
 
     def respond(self, head: ResponseHead) -> None:

@@ -241,11 +241,19 @@ class Mailboxes:
             self._mailboxes[backend] = self._mailboxes.pop(backend)
         return mailbox
 
-    def latest(self) -> Mailbox | None:
+    def match(self, label: str) -> Mailbox | None:
         """
-        Find the mailbox of the backend whose agent's session began most recently.
+        Find the mailbox of a backend by the first label of a host, or else that of the backend whose agent's session
+        began most recently.
+
+        @param label: the label in any case.
         """
-        return next(reversed(self._mailboxes.values()), None)
+        mailboxes = self._mailboxes
+        return (
+            mailboxes.get(label)
+            or mailboxes.get(label.lower())
+            or next(reversed(mailboxes.values()), None)
+        )
 
     def _evict(self) -> None:
         inUse = {id(exchange.mailbox) for exchange in self.exchanges.values()}

@@ -31,6 +31,7 @@ class RequestBody:
         "_awaitsLeave",
         "_checkTrailers",
         "_exchange",
+        "_isPassedOn",
         "_held",
         "_heldSize",
         "_maxSize",
@@ -56,6 +57,7 @@ class RequestBody:
         self._held: list[bytes] | None = []
         self._heldSize = 0
         self._maxSize = maxSize if head.upgrade is None else 0
+        self._isPassedOn = False
         self._paused = False
         self._size = 0
         self._trailers = b""
@@ -130,7 +132,7 @@ class RequestBody:
     def _deliverEnd(self, exchange: Exchange, carrier: IUpload) -> None:
         carrier.finish(self._trailers)
         if not exchange.head.isReplayable():
-            self._held = None  # it has been passed on to its end, and cannot be sent again
+            self._isPassedOn = True
 
     def drop(self) -> None:
         """
@@ -147,8 +149,18 @@ class RequestBody:
 
     def isHeld(self) -> bool:
         """
-        Say whether all of it that has come is held, so that it can be sent from its start.
+        Say whether it can be sent from its start: all of it that has come is held, and an agent that had it to its end
+        cannot have done anything that must not be done twice.
         """
+        return self._held is not None and not self._isPassedOn
+
+    def takeBack(self) -> bool:
+        """
+        Take note that the agent did nothing with it.
+
+        @return: whether it can be sent from its start.
+        """
+        self._isPassedOn = False
         return self._held is not None
 
     def pause(self) -> None:

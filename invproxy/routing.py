@@ -37,11 +37,7 @@ class OpenRouter:
                 raise Fault(NO_BACKEND, f"no backend {named[:60].decode('latin-1')!r}")
         else:
             label = (head.host or b"").partition(b":")[0].partition(b".")[0].decode("latin-1")
-            mailbox = (
-                self._mailboxes.get(label)
-                or self._mailboxes.get(label.lower())
-                or self._mailboxes.latest()
-            )
+            mailbox = self._mailboxes.match(label)
         if mailbox is None or self._mailboxes.isOffline(mailbox):
             raise Fault(AGENT_OFFLINE)
         return mailbox

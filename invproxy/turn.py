@@ -56,6 +56,7 @@ class Turn:
         self._clock = clock
         self._flushables: list[Flushable] = []
         self._inBatch = False
+        self._append = self._flushables.append
         self._sockets: _Sockets | None = None
         if _canAdopt(clock):
             self._sockets = _Sockets(self, clock)
@@ -64,9 +65,9 @@ class Turn:
         """
         Flush it when the turn ends.
         """
-        if not self._flushables and not self._inBatch:
+        if not self._inBatch and not self._flushables:
             self._clock.callLater(0, self.end)
-        self._flushables.append(flushable)
+        self._append(flushable)
 
     def begin(self) -> None:
         """

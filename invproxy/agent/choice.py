@@ -98,8 +98,11 @@ class AutoCarrier:
         self._tunnels = TunnelCarrier(reactor, link, origin, settings, random, self)
         self._url = link.url
         self._up: set[object] = set()
+        self._lost: set[object] = set()
         self._poll: PollCarrier | None = None
         self._ending: dict[PollCarrier, Deferred[None]] = {}
+        self._isPolled = False  # whether polls have reached the proxy
+        self._isSaid = False  # whether the log says that there are polls
         self._ready: Callable[[], None] = lambda: None
         self._running = False
 
@@ -119,25 +122,36 @@ class AutoCarrier:
 
     def tunnelUp(self, slot: object) -> None:
         self._up.add(slot)
+        wasLost = bool(self._lost)
+        self._lost.discard(slot)
         if self._poll is not None:
-            _log.info("tunnel to {url} stands, polling no more", url=self._url)
+            if self._isSaid:
+                _log.info("tunnel to {url} stands, polling no more", url=self._url)
             self._endPolling(self._poll)
             self._poll = None
+        elif wasLost and not self._lost:
+            _log.info("tunnel to {url} stands again", url=self._url)
         self._ready()
 
     def tunnelDown(self, slot: object, error: Exception, *, wasUp: bool) -> None:
         self._up.discard(slot)
         if wasUp:
             # The next try follows at once, and most often it is enough.
-            _log.info("tunnel to {url} lost: {why}", url=self._url, why=reasonOf(error))
-        elif not self._up and self._poll is None and self._running:
-            if not isinstance(error, Fault):  # else polling will say so itself
+            if not self._lost:
+                _log.info("tunnel to {url} lost: {why}", url=self._url, why=reasonOf(error))
+            self._lost.add(slot)
+        elif not self._up and self._running:
+            # Whether it is the tunnel alone that does not come about, polls have to show: or they will say why.
+            if not self._isSaid and (self._isPolled or not isinstance(error, Fault)):
                 _log.warn("no tunnel to {url}, polling: {why}", url=self._url, why=reasonOf(error))
+                self._isSaid = True
             self._beginPolling()
 
     def tunnelSlow(self, slot: object) -> None:
-        if not self._up and self._poll is None and self._running:
-            _log.warn("no tunnel to {url} yet, polling", url=self._url)
+        if not self._up and self._running:
+            if not self._isSaid:
+                _log.warn("no tunnel to {url} yet, polling", url=self._url)
+                self._isSaid = True
             self._beginPolling()
 
     def handshakeAnswered(self, body: bytes) -> None:
@@ -149,6 +163,9 @@ class AutoCarrier:
             self._poll.take(identifiers)
 
     def _beginPolling(self) -> None:
+        if self._poll is not None:
+            return
+        self._lost.clear()
         self._poll = poll = self._makePoll()
         running = Deferred.fromCoroutine(poll.run(lambda: self._polled(poll)))
         running.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
@@ -156,9 +173,12 @@ class AutoCarrier:
 
     def _polled(self, poll: PollCarrier) -> None:
         if poll is self._poll:
+            self._isPolled = True
             self._ready()
+            self._tunnels.hurry()
 
     def _endPolling(self, poll: PollCarrier) -> None:
+        self._isPolled = self._isSaid = False
         ended = Deferred.fromCoroutine(poll.stop())
         self._ending[poll] = ended
         ended.addBoth(lambda _: self._ending.pop(poll, None) and None)

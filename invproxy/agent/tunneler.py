@@ -16,7 +16,15 @@ from invproxy.agent.calls import Call
 from invproxy.agent.peer import OriginalPeer
 from invproxy.agent.settings import AgentSettings
 from invproxy.discard import DISCARD
-from invproxy.errors import AGENT_LOST, CLIENT_GONE, DRAINING, INTERNAL, ORIGIN_TIMEOUT, Fault
+from invproxy.errors import (
+    AGENT_LOST,
+    CLIENT_GONE,
+    DRAINING,
+    INTERNAL,
+    ORIGIN_BAD_RESPONSE,
+    ORIGIN_TIMEOUT,
+    Fault,
+)
 from invproxy.http1.fields import value
 from invproxy.http1.framing import checkTrailers
 from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest
@@ -92,14 +100,31 @@ class AgentStream(Stream):
     def inform(self, head: ResponseHead) -> None:
         if self.isOpen and not self._status:
             self.session.startClock(self)
-            self.session.put(frame(RESPONSE, self.number, head.encode()))
+            wire = head.encode()
+            if self._fits(wire):
+                self.session.put(frame(RESPONSE, self.number, wire))
 
     def respond(self, head: ResponseHead) -> None:
         if self.isOpen and not self._status:
+            wire = head.encode()
+            if not self._fits(wire):
+                return
             status = self._status = head.status
             self.deadline = 0.0
             self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
-            self.session.putHead(self, frame(RESPONSE, self.number, head.encode()))
+            self.session.putHead(self, frame(RESPONSE, self.number, wire))
+
+    def _fits(self, wire: bytes) -> bool:
+        """
+        Say whether the proxy takes a head, or trailers; if not, the response is broken off.
+        """
+        most = self.session.mostHead
+        if len(wire) <= most:
+            return True
+        upload = self.upload
+        self.fail(Fault(ORIGIN_BAD_RESPONSE, f"a head of more than {most} bytes"))
+        upload.abort(Fault(CLIENT_GONE))
+        return False
 
     def write(self, data: bytes) -> None:
         if self.isOpen and not self._bodyless:
@@ -107,6 +132,8 @@ class AgentStream(Stream):
 
     def finish(self, trailers: bytes = b"") -> None:
         if self.isOpen and not self._isEnded:
+            if trailers and not self._bodyless and not self._fits(trailers):
+                return
             self._isEnded = True
             self.sendLast(b"" if self._bodyless else trailers)
 
@@ -173,6 +200,7 @@ class AgentSession(Session[AgentStream]):
     """
     One tunnel to the proxy.
 
+    @ivar mostHead: how many bytes the head of a response may have.
     @ivar ready: fires when exchanges may come, or fails with why they never will.
     @ivar left: fires with a reason when no new exchanges come any more.
     @ivar gone: fires when the tunnel is over.
@@ -205,6 +233,7 @@ class AgentSession(Session[AgentStream]):
         super().__init__(
             clock, turnOf(clock), wheel, hello, isClient=True, timeout=settings.linkTimeout
         )
+        self.mostHead = 0
         self.ready: Deferred[None] = Deferred(lambda _: self.life.drain())
         self.left: Deferred[str] = Deferred()
         self.gone: Deferred[None] = Deferred()
@@ -307,6 +336,8 @@ class AgentSession(Session[AgentStream]):
     # The life of the tunnel.
 
     def opened(self) -> None:
+        assert self.peer is not None
+        self.mostHead = self.peer.head
         self.ready.callback(None)
 
     def dismissed(self, last: int) -> None:

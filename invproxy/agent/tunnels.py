@@ -9,8 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -19,9 +20,11 @@ from invproxy.agent.backoff import Backoff
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.reachability import ProxyRefusal, Reachability, refusalOf
 from invproxy.agent.settings import AgentSettings
-from invproxy.agent.tunneler import AgentSession, TunnelCall, TunnelRefused
+from invproxy.agent.tunneler import AgentSession, TunnelCall, TunnelLost, TunnelRefused
+from invproxy.http1.fields import value
 from invproxy.interfaces import IOrigin
 from invproxy.timers import Wheel
+from invproxy.wire.poll import FEATURES
 
 _log = Logger(namespace="invproxy.agent")
 
@@ -69,7 +72,7 @@ class _Slot:
     number: int
     again: Backoff
     afterRefusal: Backoff
-    call: TunnelCall | None = field(default=None)
+    waiting: Deferred[None] | None = None
 
 
 class TunnelCarrier:
@@ -102,6 +105,7 @@ class TunnelCarrier:
         self._settings = settings
         self._random = random
         self._watcher = watcher or _Log(link.url)
+        self._isAlone = watcher is None
         self._wheel = Wheel(reactor)
         self._instance = secrets.token_hex(8)
         self._running = False
@@ -135,15 +139,26 @@ class TunnelCarrier:
         """
         while self._running:
             with suppress(CancelledError):
-                wait = await self._serve(slot)
+                wait, mayHurry = await self._serve(slot)
                 if self._running:
-                    await deferLater(self._reactor, wait)
+                    waiting = deferLater(self._reactor, wait)
+                    slot.waiting = waiting if mayHurry else None
+                    await waiting
+            slot.waiting = None
 
-    async def _serve(self, slot: _Slot) -> float:
+    def hurry(self) -> None:
+        """
+        Take note that the proxy was reached in another way: try again now, where there was no refusal.
+        """
+        for slot in self._slots:
+            if slot.waiting is not None:
+                slot.waiting.cancel()
+
+    async def _serve(self, slot: _Slot) -> tuple[float, bool]:
         """
         Make a tunnel, and wait until it takes no exchanges any more.
 
-        @return: how many seconds to wait before the next.
+        @return: how many seconds to wait before the next, and whether that may be cut short.
         """
         try:
             session = await self._open(slot)
@@ -160,18 +175,28 @@ class TunnelCarrier:
         slot.afterRefusal.succeed()
         if self._reactor.seconds() - began >= _LASTING:
             slot.again.succeed()
-        return slot.again.fail()
+        return slot.again.fail(), True
 
-    def _failed(self, slot: _Slot, error: Exception) -> float:
+    def _failed(self, slot: _Slot, error: Exception) -> tuple[float, bool]:
+        if not self._running:
+            return 0.0, False
         if not isinstance(error, TunnelRefused):
+            if isinstance(error, TunnelLost):
+                error = ProxyRefusal(str(error), isPassing=True)
             self._watcher.tunnelDown(slot, error, wasUp=False)
-            return slot.again.fail()
+            return slot.again.fail(), True
         refusal = refusalOf(error.status, error.fields, self._reactor.seconds())
-        self._watcher.tunnelDown(slot, refusal, wasUp=False)
+        shown = refusal
+        if error.status == 101 or not self._isAlone:
+            # What it is good for besides, polls will find out: no hints then.
+            shown = ProxyRefusal(str(error), isPassing=refusal.isPassing)
+        if error.status == 404 and value(error.fields, FEATURES) is not None:
+            shown = ProxyRefusal("this inverting proxy serves no tunnels here")
+        self._watcher.tunnelDown(slot, shown, wasUp=False)
         if error.status == 200:
             self._watcher.handshakeAnswered(error.body)
         again = slot.again if refusal.isPassing else slot.afterRefusal
-        return again.fail(refusal.retryAfter)
+        return again.fail(refusal.retryAfter), False
 
     async def _open(self, slot: _Slot) -> AgentSession:
         """
@@ -192,8 +217,14 @@ class TunnelCarrier:
         call.begin(self._link.streaming, refused)
         try:
             await session.ready
-        except BaseException:
-            call.abort()
+        except BaseException as error:
+            if not overdue.active():
+                call.abort()
+                raise DeferredTimeout from None
+            if not (
+                self._running and isinstance(error, TunnelLost)
+            ):  # else it ends itself, and tells the proxy why
+                call.abort()
             raise
         finally:
             for delayed in (slow, overdue):

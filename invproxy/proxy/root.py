@@ -4,6 +4,7 @@ The proxy as one Resource: the public side, and the agents' calls below it.
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from twisted.internet.defer import Deferred
@@ -39,6 +40,9 @@ _AGENT_CALLS: dict[bytes, type[AgentResource]] = {
 """The paths of agents' calls, below where the proxy is mounted."""
 
 _RESERVED = b"/.invproxy/"
+
+_isPlain = re.compile(rb"/(?!agent/|\.invproxy/)").match
+"""Tells the targets, nearly all, that cannot be one of the proxy's own."""
 
 
 class _Nothing(StreamResource):
@@ -140,13 +144,14 @@ class ProxyResource(StreamResource):
         return self._agent.get(path, self._public)
 
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
-        return self.find(head.path()).open(head, answer)
+        resource = self._public if _isPlain(head.target) else self.find(head.path())
+        return resource.open(head, answer)
 
     def isAgentCall(self, head: RequestHead) -> bool:
         """
         Say whether a request is an agent's call, of which there must never be too many.
         """
-        return head.path() in self._agent
+        return not _isPlain(head.target) and head.path() in self._agent
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """

@@ -43,6 +43,9 @@ _log = Logger(namespace="invproxy.proxy")
 _REPLACED = 4000
 """The close code of a tunnel whose agent has opened another in its place."""
 
+_MOST_OUTER = 0xFFFF
+"""Bytes that the fields about an exchange may have, by their length field."""
+
 _OUTER = b"\r\n" + REQUEST_ID + b": "
 _USER = b"\r\n" + USER_ID + b": "
 
@@ -104,22 +107,17 @@ class ProxyStream(Stream):
 
     # What the agent sends.
 
-    def respond(self, payload: bytes, flags: int, limits: Limits) -> None:
-        """
-        Take the head of a response.
-
-        @param payload: the head in wire form.
-        @param flags: those of its frame.
-        @param limits: bounds on it.
-        @raise FrameError: if there was one before.
-        """
+    def receiveResponse(self, payload: bytes, flags: int) -> None:
         exchange = self.exchange
         if self._isAnswered:
             raise FrameError(f"a second final RESPONSE on stream {self.number}")
         request = exchange.head
         try:
             head = parseResponse(
-                payload, limits, request.method, upgrading=request.upgrade is not None
+                payload,
+                self.session.limits,
+                request.method,
+                upgrading=request.upgrade is not None,
             )
         except Fault as fault:
             self._refuse(fault.detail)
@@ -259,7 +257,7 @@ class ProxySession(Session[ProxyStream]):
         head = exchange.head
         assert self.peer is not None
         wire = head.encode()
-        if len(outer) + len(wire) + 2 > self.peer.head:
+        if len(outer) > _MOST_OUTER or len(outer) + len(wire) + 2 > self.peer.head:
             exchange.fail(Fault(HEAD_TOO_LARGE, "larger than the agent takes"))
             return
         isWhole = head.framing == 0 and head.upgrade is None
@@ -268,15 +266,15 @@ class ProxySession(Session[ProxyStream]):
         exchange.take(stream)
 
     def forget(self, stream: Stream) -> None:
-        wasFull = len(self.streams) == self._mostStreams
-        super().forget(stream)
-        if wasFull and self.isReady:
+        streams = self.streams
+        wasFull = len(streams) == self._mostStreams
+        streams.pop(stream.number, None)
+        if not self.isReady:
+            super().forget(stream)
+        elif wasFull:
             self.mailbox.distribute()
 
     # What happens to it.
-
-    def responseReceived(self, stream: ProxyStream, flags: int, payload: bytes) -> None:
-        stream.respond(payload, flags, self.limits)
 
     def opened(self) -> None:
         assert self.peer is not None
@@ -369,6 +367,8 @@ class Tunnels:
         Give a tunnel its place. The one that has it is most likely lost, though nobody has noticed yet.
         """
         place = self._placeOf(session)
+        if not place[1]:
+            return  # an agent that does not say who it is replaces nobody
         before = self._places.get(place)
         self._places[place] = session
         if before is not None and before.isReady:

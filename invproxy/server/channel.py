@@ -303,10 +303,11 @@ class Channel(Protocol):
         self._await(self.site.idleTimeout, Channel.close)
         if self._busy:
             return
-        if self._reader.rest:
+        reader = self._reader
+        if reader.rest:
             self._work(b"")
-        elif self._mayGoOn():
-            self._reader.next()
+        elif reader.ended and not self._writingPaused:
+            reader.next()
 
     def _refuse(self, fault: Fault) -> None:
         """
@@ -457,7 +458,7 @@ class Channel(Protocol):
         self._since = now = self.site.clock.seconds()
         self._patience = seconds
         self._overdue = overdue
-        if seconds:
+        if seconds and not 0.0 < self.askedAt <= now + seconds:
             self.site.wheel.watch(self, now + seconds)
 
     def checkDeadline(self, now: float) -> float:

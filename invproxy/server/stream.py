@@ -29,6 +29,7 @@ class ServerStream:
     """
     One request on a connection, and its answer.
 
+    @ivar peer: the connection.
     @ivar head: the head of the request.
     @ivar upload: where the body of the request goes.
     @ivar began: when the head was whole, in seconds on the site's clock.
@@ -41,7 +42,6 @@ class ServerStream:
 
     __slots__ = (
         "_bodyless",
-        "_channel",
         "_chunked",
         "_left",
         "_told100",
@@ -50,6 +50,7 @@ class ServerStream:
         "error",
         "finished",
         "head",
+        "peer",
         "requestID",
         "sent",
         "status",
@@ -57,7 +58,7 @@ class ServerStream:
     )
 
     def __init__(self, channel: Channel, head: RequestHead, began: float) -> None:
-        self._channel = channel
+        self.peer = channel
         self.head = head
         self.began = began
         self.upload: IUpload = DISCARD
@@ -72,13 +73,6 @@ class ServerStream:
         self._chunked = False
         self._left = -1
 
-    @property
-    def peer(self) -> Channel:
-        """
-        The connection on which the request came.
-        """
-        return self._channel
-
     def identify(self, requestID: str, endUser: str = "") -> None:
         self.requestID = requestID
         self.endUser = endUser
@@ -88,12 +82,12 @@ class ServerStream:
             return
         if head.status == 100:
             self._told100 = True
-        self._channel.send(head.encode())
+        self.peer.send(head.encode())
 
     def respond(self, head: ResponseHead) -> None:
         if self.finished or self.status:
             return
-        channel = self._channel
+        channel = self.peer
         if head.status == 101:
             if self.head.upgrade is None:
                 self.fail(Fault(INTERNAL, "a 101 to a request that did not ask for it"))
@@ -131,14 +125,14 @@ class ServerStream:
             return
         size = len(data)
         if self._chunked:
-            self._channel.send(b"%x\r\n" % size, data, b"\r\n")
+            self.peer.send(b"%x\r\n" % size, data, b"\r\n")
         else:
             if self._left >= 0:
                 if size > self._left:
                     self.fail(Fault(INTERNAL, "an answer longer than its Content-Length"))
                     return
                 self._left -= size
-            self._channel.send(data)
+            self.peer.send(data)
         self.sent += size
 
     def finish(self, trailers: bytes = b"") -> None:
@@ -152,14 +146,14 @@ class ServerStream:
             return
         self.finished = True
         if self._chunked:
-            self._channel.send(lastChunk(trailers))
-        self._channel.streamFinished(self)
+            self.peer.send(lastChunk(trailers))
+        self.peer.streamFinished(self)
 
     def fail(self, fault: Fault) -> None:
         if self.finished:
             if self.status == 101:  # the other direction may still have been open
                 self.upload = DISCARD
-                self._channel.abort()
+                self.peer.abort()
             return
         self.error = fault.code
         if not self.requestID:
@@ -169,7 +163,7 @@ class ServerStream:
         if self.status:
             self.finished = True
             self.upload = DISCARD
-            self._channel.cut(self)
+            self.peer.cut(self)
             return
         accept = value(self.head.fields, b"accept")
         method = self.head.method
@@ -179,7 +173,7 @@ class ServerStream:
         self.finish()
 
     def pauseUpload(self) -> None:
-        self._channel.pauseUpload(self)
+        self.peer.pauseUpload(self)
 
     def resumeUpload(self) -> None:
-        self._channel.resumeUpload(self)
+        self.peer.resumeUpload(self)

@@ -106,7 +106,6 @@ def _sayGoAway(life: Life, core: Core) -> None:
     core.sayGoAway()
 
 
-@_greeting.upon(Life.dismiss).to(_draining)
 @_ready.upon(Life.dismiss).to(_draining)
 @_draining.upon(Life.dismiss).to(_draining)
 def _turnAway(life: Life, core: Core, last: int) -> None:

@@ -32,6 +32,7 @@ from invproxy.wire.frames import (
     header,
     numberFrame,
     parseNumber,
+    trailersOf,
 )
 from invproxy.wire.hello import Hello, parseHello
 from invproxy.wire.websocket import (
@@ -117,6 +118,7 @@ class Session(Generic[S]):
         self._wheel = wheel
         self._keys = (keys or Keys()) if isClient else None
         self._timeout = timeout
+        self._began = 0.0
         # The client asks first, so that in the rule only one of the two does.
         self._quiet = timeout / 3 if isClient else timeout / 2
         self._pings: dict[bytes, float] = {}
@@ -130,6 +132,7 @@ class Session(Generic[S]):
         self._ring: deque[Stream] = deque()
         self._isClosed = False
         self._frames = FrameReader(self.frameReceived, hello.head)
+        self.payloadReceived = self._frames.feed
         self._messages = MessageDecoder(self, masked=not isClient)
         self.life = makeLife(self)
 
@@ -139,7 +142,7 @@ class Session(Generic[S]):
         """
         Begin: the link stands.
         """
-        self.heardAt = self.clock.seconds()
+        self.heardAt = self._began = self.clock.seconds()
         self.put(frame(HELLO, 0, self.hello.encode()))
         self._wheel.watch(self, self.heardAt + self._quiet)
 
@@ -266,8 +269,8 @@ class Session(Generic[S]):
         if not out:
             return
         if self._keys is None:
-            out.insert(0, binaryHeader(sum(map(len, out))))
             message = b"".join(out)
+            message = binaryHeader(len(message)) + message
         else:
             key = self._keys()
             data = b"".join(out)
@@ -299,9 +302,6 @@ class Session(Generic[S]):
             self.writeLink(control(opcode, payload, self._keys() if self._keys else b""))
 
     # What is received: messages.
-
-    def payloadReceived(self, data: bytes) -> None:
-        self._frames.feed(data)
 
     def messageEnded(self) -> None:
         if not self._frames.atBoundary():
@@ -343,9 +343,9 @@ class Session(Generic[S]):
             elif kind == DATA:
                 stream.receive(payload, flags)
             elif kind == RESPONSE:
-                self.responseReceived(stream, flags, payload)
+                stream.receiveResponse(payload, flags)
             elif kind == END:
-                stream.deliverEnd(b"\r\n" + payload[:-2] if payload else b"")
+                stream.deliverEnd(trailersOf(payload))
             elif kind == CREDIT:
                 stream.addCredit(parseNumber(payload))
             elif kind == RESET:
@@ -365,12 +365,6 @@ class Session(Generic[S]):
         Take the head of a request; for agents.
         """
         raise FrameError("a REQUEST from an agent")
-
-    def responseReceived(self, stream: S, flags: int, payload: bytes) -> None:
-        """
-        Take the head of a response; for proxies.
-        """
-        raise FrameError("a RESPONSE from a proxy")
 
     # Streams.
 
@@ -462,9 +456,10 @@ class Session(Generic[S]):
             self.abortLink()
             return 0.0
         silent = now - self.heardAt
-        if silent >= self._timeout:
+        if silent >= self._timeout or (self.peer is None and now >= self._began + self._timeout):
             self.abortLink()
-            self.life.lose(f"nothing came for {self._timeout:g} s")
+            what = "nothing" if self.peer is not None else "no HELLO"
+            self.life.lose(f"{what} came for {self._timeout:g} s")
             return 0.0
         if silent >= self._quiet or self.streams:
             self._ping()

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from invproxy.errors import Fault
-from invproxy.wire.frames import CREDIT, END, LAST, RESET, frame, numberFrame
+from invproxy.wire.frames import CREDIT, END, LAST, RESET, FrameError, frame, linesOf, numberFrame
 from invproxy.wire.windows import Window
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ class Stream:
 
     def _sendEnd(self) -> None:
         if self._trailers:
-            # In wire form, each line is followed by CRLF.
-            lines = self._trailers[2:] + b"\r\n"
-            self.session.put(frame(END, self.number, lines, LAST))
+            self.session.put(frame(END, self.number, linesOf(self._trailers), LAST))
         elif not self.session.markLast(self):
             self.session.put(frame(END, self.number, b"", LAST))
         self.lastSent()
@@ -217,6 +215,16 @@ class Stream:
             self.session.forget(self)
 
     # What each role says.
+
+    def receiveResponse(self, payload: bytes, flags: int) -> None:
+        """
+        Take the head of a response; for proxies.
+
+        @param payload: the head in wire form.
+        @param flags: those of its frame.
+        @raise FrameError: if it is out of place.
+        """
+        raise FrameError("a RESPONSE from a proxy")
 
     def pauseSource(self) -> None:
         """

@@ -99,6 +99,29 @@ def parseNumber(payload: bytes) -> int:
     return number
 
 
+def linesOf(trailers: bytes) -> bytes:
+    """
+    Write the payload of an END: trailers in wire form, each line followed by CRLF.
+
+    @param trailers: a block of trailer fields.
+    """
+    return trailers[2:] + b"\r\n" if trailers else b""
+
+
+def trailersOf(payload: bytes) -> bytes:
+    """
+    Read the payload of an END.
+
+    @return: a block of trailer fields, which is still to be checked.
+    @raise FrameError: if its last line has no end.
+    """
+    if not payload:
+        return b""
+    if not payload.endswith(b"\r\n"):
+        raise FrameError("an END whose last line has no end")
+    return b"\r\n" + payload[:-2]
+
+
 class FrameReader:
     """
     Takes bytes and tells of frames. The payload of DATA is passed on as it comes, in any number of pieces of which the
