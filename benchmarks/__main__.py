@@ -10,9 +10,10 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from benchmarks.programs import CARRIERS, BenchmarkError, raiseFileLimit, require
+from benchmarks.programs import BenchmarkError, raiseFileLimit, require
 from benchmarks.report import Report, asJSON, machine, plain, readPage, replaceResults
-from benchmarks.suites import Plan, bulk, idle, memory, requests, sse
+from benchmarks.suites import Plan, bulk, delay, idle, memory, requests, sse, tls
+from benchmarks.ways import CARRIERS
 
 SUITES = {
     "requests": requests.run,
@@ -20,6 +21,8 @@ SUITES = {
     "sse": sse.run,
     "memory": memory.run,
     "idle": idle.run,
+    "tls": tls.run,
+    "delay": delay.run,
 }
 
 

@@ -16,6 +16,7 @@ from attrs import define, frozen
 
 from benchmarks.procfs import cpuSeconds
 from benchmarks.programs import BenchmarkError, Program, Stage
+from benchmarks.ways import Way
 
 BROWSER_FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
@@ -42,10 +43,10 @@ _DONE = """
 done = function(summary, latency, requests)
     local e = summary.errors
     io.write(string.format(
-        '\\nRESULT {"requests": %d, "seconds": %.6f, "errors": %d, "p50": %.6f, "p99": %.6f}\\n',
+        '\\nRESULT {"requests": %d, "seconds": %.6f, "errors": %d, "p50": %.6f, "p99": %.6f, "bytes": %d}\\n',
         summary.requests, summary.duration / 1e6,
         e.connect + e.read + e.write + e.status + e.timeout,
-        latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+        latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, summary.bytes))
 end
 """
 
@@ -60,6 +61,7 @@ class Run:
     @ivar tail: milliseconds that 99 of 100 took at most.
     @ivar cpu: milliseconds of processor time for 1,000 requests, by program.
     @ivar errors: requests that failed.
+    @ivar volume: megabytes a second that came.
     """
 
     rate: float
@@ -67,11 +69,12 @@ class Run:
     tail: float
     cpu: dict[str, float]
     errors: int
+    volume: float
 
 
 def wrk(
     stage: Stage,
-    port: int,
+    way: Way,
     path: str,
     *,
     connections: int,
@@ -83,7 +86,7 @@ def wrk(
     Ask for the same thing as often as can be.
 
     @param stage: where to keep the script.
-    @param port: whom to ask.
+    @param way: whom to ask.
     @param path: for what.
     @param connections: how many requests at once.
     @param seconds: for how long.
@@ -97,7 +100,7 @@ def wrk(
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout=10s"]
     before = [cpuSeconds(program.pid) for program in programs]
     done = subprocess.run(
-        [*command, "-s", str(script), *headers, f"http://127.0.0.1:{port}{path}"],
+        [*command, "-s", str(script), *headers, way.url(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -109,15 +112,18 @@ def wrk(
         raise BenchmarkError(f"wrk said: {(done.stderr or done.stdout).strip()}")
     result = json.loads(found[1])
     requests, errors = result["requests"], result["errors"]
+    if not requests and not errors:
+        raise BenchmarkError(f"wrk: no request to {way.name} was answered within {seconds:g} s")
     if errors * _TOLERATED >= requests:
         why = _errorsIn(done.stdout)
-        raise BenchmarkError(f"wrk: of {requests} requests to port {port}, {errors} failed: {why}")
+        raise BenchmarkError(f"wrk: of {requests} requests to {way.name}, {errors} failed: {why}")
     return Run(
         requests / result["seconds"],
         result["p50"],
         result["p99"],
         {program.name: each * 1e6 / requests for program, each in zip(programs, used, strict=True)},
         errors,
+        result["bytes"] / result["seconds"] / 1e6,
     )
 
 

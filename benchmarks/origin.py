@@ -1,5 +1,6 @@
 """
-An origin for what nginx cannot do: C{python -m benchmarks.origin} prints C{origin ready: PORT}, and then answers
+An origin for what nginx cannot do: C{python -m benchmarks.origin [--interface ADDRESS]} prints C{origin ready: PORT},
+and then answers
 
   - C{GET /1k}: 1 KiB;
   - C{GET /events?count=N&every=MS}: server-sent events, each with the L{time.monotonic_ns} of its sending;
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import re
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -208,8 +210,11 @@ def main() -> None:
     """
     from twisted.internet import reactor
 
+    parser = ArgumentParser(prog="python -m benchmarks.origin")
+    parser.add_argument("--interface", default="127.0.0.1")
+    interface = parser.parse_args().interface
     running = cast(Any, reactor)
-    port = running.listenTCP(0, Conversations(running), 1024, "127.0.0.1")
+    port = running.listenTCP(0, Conversations(running), 1024, interface)
     print(f"origin ready: {port.getHost().port}", flush=True)
     running.run()
 

@@ -18,21 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
-from attrs import frozen
-
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout; programs run in it, so that they use its copy of invproxy."""
 
-CARRIERS = ("poll",)
-"""The ways in which an agent and a proxy can talk."""
-
-BULK = 10 << 20
-"""How many bytes C{/10m} of L{nginxOrigin} has, and C{/up} takes."""
-
-BACKEND = "bench"
-
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 5.0
+_SHOWN = 20
 
 
 class BenchmarkError(Exception):
@@ -47,21 +38,26 @@ class Program:
 
     @ivar name: what it is, in reports.
     @ivar pid: the ID of its process.
+    @ivar usual: a regular expression for the lines that it prints when all is well, or L{None} when nobody cares.
     """
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], log: Path, usual: str | None = None
+    ) -> None:
         """
         @param name: what it is, in reports.
         @param arguments: the program and its arguments.
         @param log: where its output goes.
+        @param usual: a regular expression for the lines that it prints when all is well.
         """
         self.name = name
+        self.usual = usual
         self._log = log
-        # They talk over loopback, whatever proxy the rest of this machine goes through.
+        # They talk to each other, whatever proxy the rest of this machine goes through.
         environment = {
             **os.environ,
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
+            "NO_PROXY": "*",
+            "no_proxy": "*",
             "PYTHONUNBUFFERED": "1",
         }
         with log.open("wb") as output:
@@ -84,6 +80,14 @@ class Program:
         """
         return self._log.read_text(errors="replace")
 
+    def complaints(self) -> list[str]:
+        """
+        What it has printed that it should not.
+        """
+        if self.usual is None:
+            return []
+        return [line for line in self.output().splitlines() if not re.match(self.usual, line)]
+
     def require(self) -> None:
         """
         @raise BenchmarkError: if it has ended.
@@ -93,28 +97,30 @@ class Program:
             last = (self.output().strip().splitlines() or ["it printed nothing"])[-1]
             raise BenchmarkError(f"the {self.name} ended with status {status}: {last}")
 
-    def wait(self, isReady: Callable[[], bool]) -> None:
+    def wait(self, isReady: Callable[[], bool], within: float = _START_TIMEOUT) -> None:
         """
         Wait until it is ready.
 
         @param isReady: says whether it is.
+        @param within: how many seconds it may take.
         @raise BenchmarkError: if it ends instead, or takes too long.
         """
-        deadline = time.monotonic() + _START_TIMEOUT
+        deadline = time.monotonic() + within
         while not isReady():
             self.require()
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"the {self.name} was not ready within {_START_TIMEOUT:.0f} s")
+                raise BenchmarkError(f"the {self.name} was not ready within {within:.0f} s")
             time.sleep(0.02)
 
-    def waitFor(self, pattern: str) -> re.Match[str]:
+    def waitFor(self, pattern: str, within: float = _START_TIMEOUT) -> re.Match[str]:
         """
         Wait until it has printed something.
 
         @param pattern: a regular expression for it.
+        @param within: how many seconds it may take.
         @raise BenchmarkError: if it ends instead, or takes too long.
         """
-        self.wait(lambda: re.search(pattern, self.output()) is not None)
+        self.wait(lambda: re.search(pattern, self.output()) is not None, within)
         found = re.search(pattern, self.output())
         assert found is not None
         return found
@@ -154,6 +160,7 @@ class Stage:
 
     def __init__(self) -> None:
         self._exits = ExitStack()
+        self._programs: list[Program] = []
         self._count = 0
 
     def __enter__(self) -> Stage:
@@ -167,6 +174,12 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for program in self._programs:
+            complaints = program.complaints()
+            for line in complaints[:_SHOWN]:
+                print(f"the {program.name} printed: {line}", file=sys.stderr, flush=True)
+            if len(complaints) > _SHOWN:
+                print(f"... and {len(complaints) - _SHOWN} lines more", file=sys.stderr, flush=True)
         self._exits.close()
 
     def path(self, name: str) -> Path:
@@ -176,40 +189,25 @@ class Stage:
         self._count += 1
         return self.directory / f"{self._count:02}-{re.sub('[^a-z.]+', '-', name)}"
 
-    def run(self, name: str, *arguments: str) -> Program:
+    def run(self, name: str, *arguments: str, usual: str | None = None) -> Program:
         """
         Start a program.
 
         @param name: what it is, in reports.
         @param arguments: the program and its arguments.
+        @param usual: a regular expression for the lines that it prints when all is well; others are shown at the end.
         """
-        program = Program(name, list(arguments), self.path(f"{name}.log"))
+        program = Program(name, list(arguments), self.path(f"{name}.log"), usual)
+        self._programs.append(program)
         self._exits.callback(program.stop)
         return program
-
-
-@frozen
-class Way:
-    """
-    A way to the origin.
-
-    @ivar name: what it is, in reports.
-    @ivar port: where clients connect.
-    @ivar programs: the processes on it, but for the origin.
-    @ivar admin: the port of the admin endpoint, or 0.
-    """
-
-    name: str
-    port: int
-    programs: tuple[Program, ...]
-    admin: int = 0
 
 
 def require(*names: str) -> None:
     """
     @raise BenchmarkError: if one of these programs is not installed.
     """
-    missing = [name for name in names if not _find(name)]
+    missing = [name for name in names if not find(name)]
     if missing:
         them = " and ".join(missing)
         raise BenchmarkError(
@@ -217,25 +215,31 @@ def require(*names: str) -> None:
         )
 
 
-def _find(name: str) -> str | None:
+def find(name: str) -> str | None:
+    """
+    Find a program, also where only root has it in its path.
+    """
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def raiseFileLimit() -> None:
+def raiseFileLimit() -> int:
     """
     Let this process and its programs have as many files open as they may.
+
+    @return: how many these are.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def versionOf(name: str) -> str:
     """
     Ask nginx or wrk for its version.
     """
-    done = subprocess.run([_find(name) or name, "-v"], capture_output=True, text=True, check=False)
-    found = re.search(r"nginx/(\S+)|wrk (?:debian/)?(\S+)", done.stdout + done.stderr)
-    return (found[1] or found[2]) if found else "unknown"
+    done = subprocess.run([find(name) or name, "-v"], capture_output=True, text=True, check=False)
+    said = re.search(r"nginx/(\S+)|wrk (?:debian/)?(\S+)", done.stdout + done.stderr)
+    return (said[1] or said[2]) if said else "unknown"
 
 
 def freePort() -> int:
@@ -246,162 +250,3 @@ def freePort() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-_NGINX = """
-daemon off;
-master_process off;  # one process, whose time and memory are easy to read
-pid {directory}/pid;
-error_log stderr warn;
-events {{ worker_connections 4096; }}
-http {{
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    keepalive_requests 100000000;
-    client_max_body_size 0;
-    sendfile on;
-    tcp_nodelay on;
-{http}
-}}
-"""
-
-# Nothing in nginx reads a body and throws it away but mirror; then the static files' 405 becomes
-# an answer that tells how many bytes came, so that nothing is ever written to a disk.
-_ORIGIN = """
-    access_log off;
-    client_body_buffer_size 16m;
-    server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        root {directory};
-        location /up {{
-            mirror /drop;
-            error_page 405 =200 @done;
-        }}
-        location @done {{ return 200 "$request_length\\n"; }}
-        location /drop {{ internal; return 204; }}
-    }}
-"""
-
-_REVERSE = """
-    access_log {directory}/access.log combined buffer=64k flush=1s;
-    upstream origin {{
-        server 127.0.0.1:{origin};
-        keepalive 512;
-        keepalive_requests 100000000;
-    }}
-    server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        location / {{
-            proxy_pass http://origin;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header Forwarded "for=$remote_addr;host=\\"$http_host\\";proto=$scheme";
-{location}
-        }}
-    }}
-"""
-
-
-def _nginx(stage: Stage, name: str, http: str, **values: object) -> Way:
-    directory = stage.path(name)
-    directory.mkdir()
-    (directory / "1k").write_bytes(os.urandom(1 << 10))
-    (directory / "10m").write_bytes(os.urandom(BULK))
-    port = freePort()
-    text = http.format(directory=directory, port=port, **values)
-    configuration = directory / "nginx.conf"
-    configuration.write_text(_NGINX.format(directory=directory, http=text))
-    command = (
-        _find("nginx") or "nginx",
-        "-p",
-        str(directory),
-        "-c",
-        str(configuration),
-        "-e",
-        "stderr",
-    )
-    program = stage.run(name, *command)
-    program.waitPort(port)
-    return Way(name, port, (program,))
-
-
-def nginxOrigin(stage: Stage) -> Way:
-    """
-    Start nginx as the origin of short and long answers (C{/1k}, C{/10m}), which also takes uploads (PUT of C{/up}).
-    """
-    return _nginx(stage, "origin", _ORIGIN)
-
-
-def nginxReverse(stage: Stage, origin: Way, location: str = "", name: str = "nginx") -> Way:
-    """
-    Start nginx as a plain reverse proxy.
-
-    @param origin: where it sends everything.
-    @param location: further directives.
-    @param name: what it is, in reports.
-    """
-    return _nginx(stage, name, _REVERSE, origin=origin.port, location=location)
-
-
-def pythonOrigin(stage: Stage) -> Way:
-    """
-    Start the origin of L{benchmarks.origin}.
-    """
-    program = stage.run("origin", sys.executable, "-m", "benchmarks.origin")
-    found = program.waitFor(r"origin ready: (\d+)")
-    return Way("direct", int(found[1]), (program,))
-
-
-_TWIST = (sys.executable, "-m", "twisted", "--log-level=warn", "--log-format=text")
-
-
-def inverting(stage: Stage, origin: Way, carrier: str, *options: str) -> Way:
-    """
-    Start a proxy, and an agent for the backend L{BACKEND}.
-
-    @param origin: what the agent serves.
-    @param carrier: how the two talk.
-    @param options: further options of the proxy.
-    """
-    proxy = stage.run(
-        "proxy",
-        *(*_TWIST, "invproxy-server"),
-        *("--listen", "tcp:0:interface=127.0.0.1:backlog=1024"),
-        *("--admin-listen", "tcp:0:interface=127.0.0.1"),
-        *("--access-log", str(stage.path("access.log"))),
-        *("--drain-timeout", "1"),
-        *options,
-    )
-    found = proxy.waitFor(r"proxy ready: http://127.0.0.1:(\d+) \(admin http://127.0.0.1:(\d+)\)")
-    way = Way(f"invproxy, {carrier}", int(found[1]), (proxy,), int(found[2]))
-    agent = invertingAgent(stage, way, origin, carrier, BACKEND)
-    return Way(way.name, way.port, (proxy, agent), way.admin)
-
-
-def invertingAgent(stage: Stage, proxy: Way, origin: Way, carrier: str, backend: str) -> Program:
-    """
-    Start an agent.
-
-    @param proxy: where requests come from.
-    @param origin: what it serves.
-    @param carrier: how it talks to the proxy.
-    @param backend: the ID that it serves.
-    """
-    agent = stage.run(
-        "agent",
-        *(*_TWIST, "invproxy-agent"),
-        *("--proxy", f"http://127.0.0.1:{proxy.port}"),
-        *("--backend", backend),
-        *("--origin", f"http://127.0.0.1:{origin.port}"),
-        *("--transport", carrier),
-        *("--drain-timeout", "1"),
-    )
-    agent.waitFor(r"agent ready: ")
-    return agent

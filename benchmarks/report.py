@@ -78,6 +78,14 @@ class Report:
             Check(name, shown(value) + unit, f"at least {target:g}{unit}", value >= target)
         )
 
+    def atMost(self, name: str, value: float, target: float, unit: str = "") -> None:
+        """
+        Check a figure that must not be larger than its target.
+        """
+        self.checks.append(
+            Check(name, shown(value) + unit, f"at most {target:g}{unit}", value <= target)
+        )
+
     def below(self, name: str, value: float, target: float, unit: str = "") -> None:
         """
         Check a figure that must be smaller than its target.

@@ -309,7 +309,8 @@ class ClientConnection(Protocol):
             if not stream.isWhole():
                 self.abort()  # the server wants no more of it
             elif self._mayBeKept(reader.head):
-                self.resumeReading()
+                if self._readingPaused:
+                    self.resumeReading()
                 self._client.keep(self)
             elif self._outlet.isDrained():
                 self.close()

@@ -4,7 +4,15 @@ The suites, each a module with a function C{run}.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import TypeVar
+
 from attrs import frozen
+
+from benchmarks.ways import Way
+
+_Measured = TypeVar("_Measured")
 
 
 @frozen(kw_only=True)
@@ -22,3 +30,33 @@ class Plan:
     carriers: tuple[str, ...]
     rounds: int
     seconds: float
+
+
+def inTurn(
+    plan: Plan, ways: Iterable[Way], measure: Callable[[Way], _Measured]
+) -> dict[str, list[_Measured]]:
+    """
+    Measure ways, one directly after the other in each round.
+
+    @param measure: measures one of them once.
+    @return: what came out, by the name of the way, one for each round.
+    """
+    measured: dict[str, list[_Measured]] = {way.name: [] for way in ways}
+    for _ in range(plan.rounds):
+        for way in ways:
+            measured[way.name].append(measure(way))
+    return measured
+
+
+def ratio(ours: Iterable[float], others: Iterable[float]) -> float:
+    """
+    Compare figures: the median over the rounds of one divided by the other of the same round.
+    """
+    return median(one / other for one, other in zip(ours, others, strict=True))
+
+
+def atOnce(connections: int) -> str:
+    """
+    Say how many there are at once.
+    """
+    return f"{ {1: 'one', 8: 'eight'}.get(connections, connections) } at once"

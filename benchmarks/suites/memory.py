@@ -4,19 +4,20 @@ Bodies larger than memory should be, and clients slower than the origin.
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 import time
 from collections.abc import Iterable
 from statistics import median
 
+from benchmarks.client import connect, counted, download, readHead, upload
 from benchmarks.load import Run, wrk
-from benchmarks.pattern import Digest, digestOf, pieces
+from benchmarks.pattern import digestOf
 from benchmarks.procfs import forgetPeak, peakBytes
-from benchmarks.programs import BenchmarkError, Stage, Way, inverting, pythonOrigin
+from benchmarks.programs import BenchmarkError, Stage
 from benchmarks.report import Cell, Report, Table
 from benchmarks.suites import Plan
+from benchmarks.ways import Way, inverting, pythonOrigin
 
 LIMIT = 120.0
 """MiB that a process may have resident."""
@@ -70,18 +71,16 @@ def run(plan: Plan) -> Report:
         direct = pythonOrigin(stage)
         expected = digestOf(size)
         for way in (direct, *(inverting(stage, direct, carrier) for carrier in plan.carriers)):
-            for direction, move in (("down", _download), ("up", _upload)):
+            for direction in ("down", "up"):
                 _forget(way)
-                began = time.perf_counter()
-                digest = move(way.port, size)
-                rate = size / (time.perf_counter() - began) / 1e6
-                ok = digest == expected
+                moved = download(way, size) if direction == "down" else upload(way, direct, size)
+                ok = moved.digest == expected
                 whole.rows.append(
                     (
                         way.name,
                         direction,
                         "yes" if ok else "NO",
-                        rate,
+                        moved.rate,
                         *_peaks(report, way, direction),
                     )
                 )
@@ -135,84 +134,6 @@ def _peaks(report: Report, way: Way, what: str) -> tuple[Cell, Cell]:
     return proxy, agent
 
 
-def _connect(port: int, head: str, *, window: int = 0) -> socket.socket:
-    """
-    Send the head of a request.
-
-    @param window: bytes for the kernel to keep for a reader that does not come; 0 is what it likes.
-    """
-    connection = socket.socket()
-    connection.settimeout(60)
-    if window:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-    connection.connect(("127.0.0.1", port))
-    connection.sendall(f"{head}\r\nHost: localhost\r\n\r\n".encode("ascii"))
-    return connection
-
-
-def _head(connection: socket.socket) -> tuple[int, bytes]:
-    """
-    Read the head of an answer.
-
-    @return: its Content-Length, and what came of the body with it.
-    @raise BenchmarkError: if it is not 200 with a Content-Length.
-    """
-    data = b""
-    while b"\r\n\r\n" not in data:
-        piece = connection.recv(1 << 16)
-        if not piece:
-            break
-        data += piece
-    head, _, rest = data.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    if not head.startswith(b"HTTP/1.1 200 ") or length is None:
-        raise BenchmarkError(f"not 200 with a Content-Length: {head[:80]!r}")
-    return int(length[1]), rest
-
-
-def _download(port: int, size: int) -> str:
-    """
-    Fetch a body, and say what it was.
-    """
-    digest = Digest()
-    buffer = memoryview(bytearray(1 << 18))
-    with _connect(port, f"GET /bytes?size={size}&name=down HTTP/1.1") as connection:
-        length, rest = _head(connection)
-        digest.update(rest)
-        while digest.size < length:
-            count = connection.recv_into(buffer)
-            if not count:
-                break
-            digest.update(buffer[:count])
-    return digest.text()
-
-
-def _upload(port: int, size: int) -> str:
-    """
-    Send a body, and say what the origin says that it was.
-    """
-    head = f"PUT /digest?name=up HTTP/1.1\r\nContent-Length: {size}"
-    with _connect(port, head) as connection:
-        for piece in pieces(size):
-            connection.sendall(piece)
-        length, rest = _head(connection)
-        while len(rest) < length:
-            piece = connection.recv(1 << 16)
-            if not piece:
-                break
-            rest += piece
-    return rest.decode("ascii")
-
-
-def _counted(direct: Way, name: str) -> int:
-    """
-    Ask the origin how much of a body it has sent.
-    """
-    with _connect(direct.port, f"GET /count?name={name} HTTP/1.1") as connection:
-        _, rest = _head(connection)
-    return int(rest)
-
-
 def _stopReading(way: Way, direct: Way) -> tuple[int, int]:
     """
     Read the beginning of a long answer and no more.
@@ -220,14 +141,13 @@ def _stopReading(way: Way, direct: Way) -> tuple[int, int]:
     @return: how many bytes the origin has sent two seconds later, and after two more.
     """
     name = f"stopped-{way.port}"
-    with _connect(
-        way.port, f"GET /bytes?size={_GIB}&name={name} HTTP/1.1", window=1 << 16
-    ) as connection:
-        _head(connection)
+    request = f"GET /bytes?size={_GIB}&name={name} HTTP/1.1"
+    with connect(way, request, window=1 << 16) as connection:
+        readHead(connection)
         time.sleep(2)
-        first = _counted(direct, name)
+        first = counted(direct, name)
         time.sleep(2)
-        return first, _counted(direct, name)
+        return first, counted(direct, name)
 
 
 def _stopWriting(way: Way, direct: Way) -> tuple[int, int]:
@@ -237,7 +157,7 @@ def _stopWriting(way: Way, direct: Way) -> tuple[int, int]:
     @return: how many bytes have been taken two seconds later, and after two more.
     """
     head = f"PUT /stuck?name=stuck HTTP/1.1\r\nContent-Length: {_GIB}"
-    with _connect(way.port, head) as connection:
+    with connect(way, head) as connection:
         counts = []
         sent = 0
         piece = bytes(1 << 16)
@@ -258,9 +178,9 @@ class SlowClients:
     Clients that fetch long answers and read them slowly, or not at all, in a thread of their own, within C{with}.
     """
 
-    def __init__(self, port: int, count: int, sip: int) -> None:
+    def __init__(self, way: Way, count: int, sip: int) -> None:
         """
-        @param port: where they connect.
+        @param way: where they connect.
         @param count: how many they are.
         @param sip: how many bytes each reads in a turn.
         """
@@ -268,16 +188,16 @@ class SlowClients:
         self._connections: list[socket.socket] = []
         self._over = threading.Event()
         self._lost = 0
-        self._port = port
+        self._way = way
         self._count = count
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> None:
         for _ in range(self._count):
             request = f"GET /bytes?size={_GIB}&name=slow HTTP/1.1"
-            self._connections.append(_connect(self._port, request, window=1 << 16))
+            self._connections.append(connect(self._way, request, window=1 << 16))
         for connection in self._connections:
-            _head(connection)
+            readHead(connection)
             connection.setblocking(False)
         self._thread.start()
 
@@ -313,12 +233,12 @@ def _beside(
     """
 
     def measure() -> Run:
-        return wrk(stage, way.port, "/1k", connections=1, seconds=max(1, plan.seconds / 2))
+        return wrk(stage, way, "/1k", connections=1, seconds=max(1, plan.seconds / 2))
 
     alone = [measure()]
     beside: list[Run] = []
     for _ in range(plan.rounds):
-        with SlowClients(way.port, count, sip):
+        with SlowClients(way, count, sip):
             _settle(direct)
             beside.append(measure())
         time.sleep(0.5)
@@ -336,10 +256,10 @@ def _settle(direct: Way) -> None:
     kernel, which come at full speed and are not what is to be measured.
     """
     deadline = time.monotonic() + 20
-    before = _counted(direct, "slow")
+    before = counted(direct, "slow")
     while time.monotonic() < deadline:
         time.sleep(1)
-        now = _counted(direct, "slow")
+        now = counted(direct, "slow")
         if now - before < 2 * SLOW * _SIP / _TURN:
             return
         before = now

@@ -1,25 +1,49 @@
 """
-Server-sent events: how much later they arrive through a proxy, and whether they all do.
+Server-sent events: how much later they arrive through a proxy, alone and beside large downloads, and whether all do.
 """
 
 from __future__ import annotations
 
 import http.client
 import re
+import sys
 import time
 from statistics import median
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from benchmarks.programs import BenchmarkError, Stage, inverting, nginxReverse, pythonOrigin
+from benchmarks.client import counted
+from benchmarks.downloads import NAME
+from benchmarks.programs import BenchmarkError, Stage
 from benchmarks.report import Report, Table
-from benchmarks.suites import Plan
+from benchmarks.suites import Plan, inTurn
+from benchmarks.ways import Way, inverting, nginxReverse, pythonOrigin
 
 EVERY = 50
 """Milliseconds between events."""
 
-TARGET = 5.0
-"""Milliseconds that may be added at the median."""
+ROUNDS = 3
+"""How many streams of each way are enough."""
+
+DOWNLOADS = 8
+"""How many large downloads go through the same proxy and agent."""
+
+TARGETS = {"tunnel": 2.0, "poll": 5.0}
+"""Milliseconds that each carrier may add at the median when nothing else is under way."""
+
+BESIDE_TARGETS = {"tunnel": 20.0}
+"""Milliseconds that it may add beside the downloads."""
+
+_COLUMNS = (
+    "way",
+    "median",
+    "99 of 100",
+    "most",
+    "added, median",
+    "added, most",
+    "lost",
+    "held back",
+)
 
 
 @frozen
@@ -35,15 +59,15 @@ class Arrivals:
     held: int
 
 
-def listen(port: int, count: int) -> Arrivals:
+def listen(way: Way, count: int) -> Arrivals:
     """
     Take a stream of events.
 
-    @param port: from where.
+    @param way: from where.
     @param count: how many.
     @raise BenchmarkError: if it does not even begin.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection(way.host, way.port, timeout=30)
     try:
         connection.request("GET", f"/events?count={count}&every={EVERY}")
         response = connection.getresponse()
@@ -61,7 +85,9 @@ def listen(port: int, count: int) -> Arrivals:
                     sent.append(int(found[1]))
                     came.append(now)
     except (OSError, http.client.HTTPException) as error:
-        raise BenchmarkError(f"server-sent events: {type(error).__name__}: {error}") from None
+        raise BenchmarkError(
+            f"server-sent events through {way.name}: {type(error).__name__}: {error}"
+        ) from None
     finally:
         connection.close()
     delays = [(after - before) / 1e6 for before, after in zip(sent, came, strict=True)]
@@ -69,10 +95,24 @@ def listen(port: int, count: int) -> Arrivals:
     return Arrivals(delays, held)
 
 
+@frozen
+class Company:
+    """
+    What came of one stream that had downloads beside it.
+
+    @ivar arrivals: what came of it.
+    @ivar rate: megabytes a second that the origin sent meanwhile for the downloads.
+    """
+
+    arrivals: Arrivals
+    rate: float
+
+
 def run(plan: Plan) -> Report:
     """
     Measure them.
     """
+    plan = evolve(plan, rounds=min(plan.rounds, ROUNDS))
     count = 40 if plan.quick else 200
     report = Report("sse", f"server-sent events, one every {EVERY} ms")
     with Stage() as stage:
@@ -82,33 +122,77 @@ def run(plan: Plan) -> Report:
             nginxReverse(stage, direct, "proxy_buffering off;", "nginx, no buffering"),
             *(inverting(stage, direct, carrier) for carrier in plan.carriers),
         ]
-        streams: dict[str, list[Arrivals]] = {way.name: [] for way in ways}
-        for _ in range(min(plan.rounds, 3)):
-            for way in ways:
-                streams[way.name].append(listen(way.port, count))
-    table = Table(
-        f"ms under way, {len(streams[direct.name])} streams of {count} events",
-        ("way", "median", "99 of 100", "most", "added, median", "added, most", "lost", "held back"),
-    )
+        alone = inTurn(plan, ways, lambda way: listen(way, count))
+        beside = inTurn(plan, ways, lambda way: _listenBeside(stage, way, direct, count))
+    title = f"ms under way, {plan.rounds} streams of {count} events"
+    base = median(_delays(alone[direct.name]))
+    table = Table(title, _COLUMNS)
     report.tables.append(table)
-    base = sorted(delay for stream in streams[direct.name] for delay in stream.delays)
     for way in ways:
-        delays = sorted(delay for stream in streams[way.name] for delay in stream.delays)
-        if not delays:
-            raise BenchmarkError(f"{way.name}: no event came")
-        lost = count * len(streams[way.name]) - len(delays)
-        held = sum(stream.held for stream in streams[way.name])
-        added = median(delays) - median(base)
-        row = (
-            median(delays),
-            delays[len(delays) * 99 // 100],
-            delays[-1],
-            added,
-            delays[-1] - median(base),
-        )
-        table.rows.append((way.name, *row, lost, held))
-        if way.admin:
-            report.below(f"{way.name}: median added", added, TARGET, " ms")
+        figures = _figures(way, alone[way.name], count, base)
+        table.rows.append((way.name, *figures))
+        if way.carrier:
+            _, _, _, added, _, lost, held = figures
+            report.below(f"{way.name}: median added", added, TARGETS[way.carrier], " ms")
             report.equal(f"{way.name}: events lost", lost, 0)
             report.equal(f"{way.name}: events held back", held, 0)
+    company = f"beside {DOWNLOADS} downloads"
+    table = Table(f"{title}, {company}", (*_COLUMNS, "downloads, MB/s"))
+    report.tables.append(table)
+    for way in ways:
+        streams = [each.arrivals for each in beside[way.name]]
+        figures = _figures(way, streams, count, base)
+        table.rows.append((way.name, *figures, median(each.rate for each in beside[way.name])))
+        if way.carrier:
+            _, _, _, added, _, lost, _ = figures
+            if way.carrier in BESIDE_TARGETS:
+                target = BESIDE_TARGETS[way.carrier]
+                report.below(f"{way.name}: median added {company}", added, target, " ms")
+            report.equal(f"{way.name}: events lost {company}", lost, 0)
     return report
+
+
+def _listenBeside(stage: Stage, way: Way, direct: Way, count: int) -> Company:
+    """
+    Take a stream of events while downloads go on.
+
+    @param direct: the origin itself, which knows how much it sends.
+    """
+    command = (sys.executable, "-m", "benchmarks.downloads", str(way.port))
+    downloads = stage.run("downloads", *command, "--connections", str(DOWNLOADS))
+    try:
+        time.sleep(1)
+        before, began = counted(direct, NAME), time.perf_counter()
+        arrivals = listen(way, count)
+        came = counted(direct, NAME) - before
+        rate = came / (time.perf_counter() - began) / 1e6
+        downloads.require()
+    finally:
+        downloads.stop()
+    time.sleep(0.5)
+    return Company(arrivals, rate)
+
+
+def _delays(streams: list[Arrivals]) -> list[float]:
+    return sorted(delay for stream in streams for delay in stream.delays)
+
+
+def _figures(
+    way: Way, streams: list[Arrivals], count: int, base: float
+) -> tuple[float, float, float, float, float, int, int]:
+    """
+    Make the part of a row that C{_COLUMNS} names.
+    """
+    delays = _delays(streams)
+    if not delays:
+        raise BenchmarkError(f"{way.name}: no event came")
+    half, most = median(delays), delays[-1]
+    return (
+        half,
+        delays[len(delays) * 99 // 100],
+        most,
+        half - base,
+        most - base,
+        count * len(streams) - len(delays),
+        sum(stream.held for stream in streams),
+    )

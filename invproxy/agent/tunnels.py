@@ -141,7 +141,7 @@ class TunnelCarrier:
             with suppress(CancelledError):
                 wait, mayHurry = await self._serve(slot)
                 if self._running:
-                    waiting = deferLater(self._reactor, wait)
+                    waiting: Deferred[None] = deferLater(self._reactor, wait)
                     slot.waiting = waiting if mayHurry else None
                     await waiting
             slot.waiting = None

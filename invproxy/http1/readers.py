@@ -274,6 +274,15 @@ class ResponseReader:
                 self._answer.respond(head)
                 self._answer.finish()
                 return
+            if 0 < framing <= len(data):
+                # A small response most often comes whole.
+                self._decoder = _NO_BODY
+                self._ended = True
+                self._answer.respond(head)
+                self.rest = data[framing:] + self.rest
+                self._answer.write(data[:framing])
+                self._answer.finish()
+                return
             self._decoder = bodyDecoder(framing, self._limits)
             self._answer.respond(head)
         if self._ended:

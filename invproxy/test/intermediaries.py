@@ -518,11 +518,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _sendEvents(self) -> None:
+        events = self.server.events
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        while (event := self.server.events.get(timeout=DEADLINE)) is not None:
+        while (event := events.get(timeout=DEADLINE)) is not None:
             data = f"data: {event}\n\n".encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")

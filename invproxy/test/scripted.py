@@ -17,9 +17,12 @@ from zope.interface import implementer
 from invproxy.agent.service import AgentService
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import Fault
-from invproxy.http1.heads import RequestHead, responseHead
+from invproxy.http1.heads import RequestHead, parseRequest, responseHead
+from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
+from invproxy.test.played import PlayedTunnel
 from invproxy.testing import MemoryNetwork
+from invproxy.wire.handshake import accept
 
 FEATURES = b"X-Inverting-Proxy-Features: interim, upgrade\r\n"
 
@@ -187,6 +190,22 @@ class Call:
         """
         self.send(b"0\r\n\r\n")
 
+    def accept(self, *, greets: bool = True, **said: Any) -> PlayedTunnel:
+        """
+        Agree to a tunnel.
+
+        @param greets: whether to send a HELLO, too.
+        @param said: what it says.
+        """
+        head = accept(parseRequest(self.head + b"\r\n\r\n", DEFAULT_LIMITS))
+        self.wire.tunnel = tunnel = PlayedTunnel(
+            self.wire.transport.write, self.wire.server.network.pump, isClient=False
+        )
+        self.send(head.encode())
+        if greets:
+            tunnel.greet(**said)
+        return tunnel
+
 
 class ProxyWire(Wire):
     """
@@ -194,11 +213,15 @@ class ProxyWire(Wire):
     """
 
     call: Call | None = None
+    tunnel: PlayedTunnel | None = None
 
     def readConnectionLost(self) -> None:
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.feed(data)
+            return
         self.received += data
         while self._parse():
             pass
@@ -229,7 +252,10 @@ class ScriptedProxy(RawServer):
 
     @ivar calls: all calls that came.
     @ivar probes: what is answered to the next probes; then 404. L{None} answers nothing.
+    @ivar patience: seconds after which a parked poll is answered with nothing, or L{None} for never.
     """
+
+    patience: float | None = None
 
     kind = ProxyWire
 
@@ -241,6 +267,8 @@ class ScriptedProxy(RawServer):
 
     def called(self, call: Call) -> None:
         self.calls.append(call)
+        if call.target.endswith("/agent/pending") and self.patience is not None:
+            self.network.callLater(self.patience, self._end, call)
         if call.target.endswith("/agent/request") and call.id not in self.offered:
             answer = (
                 self.probes.pop(0)
@@ -250,6 +278,11 @@ class ScriptedProxy(RawServer):
             call.answered = True
             if answer is not None:
                 call.wire.transport.write(answer)
+
+    def _end(self, poll: Call) -> None:
+        if not poll.answered and not poll.lost:
+            poll.answered = True
+            poll.wire.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
 
     def of(self, what: str) -> list[Call]:
         """
@@ -277,6 +310,14 @@ class ScriptedProxy(RawServer):
         """
         self.network.pump()
         return [call for call in self.of("request") if call.id == identifier]
+
+    @property
+    def handshakes(self) -> list[Call]:
+        """
+        The calls for a tunnel that nobody has answered, and that are still there.
+        """
+        self.network.pump()
+        return [call for call in self.of("tunnel") if not call.answered and not call.lost]
 
     def posts(self, identifier: str = "one") -> list[Call]:
         """

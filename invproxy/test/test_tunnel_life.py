@@ -5,6 +5,7 @@ The life of a tunnel: every input in every state.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -178,8 +179,8 @@ class LifeTests(SynchronousTestCase):
         An input in the midst of a move comes after it.
         """
         for state, ways in WAYS.items():
-            for first in INPUTS:
-                for second in INPUTS:
+            for first, act in INPUTS.items():
+                for second, later in INPUTS.items():
                     core = FakeCore()
                     life = makeLife(core)
                     for step in ways[0]:
@@ -188,8 +189,8 @@ class LifeTests(SynchronousTestCase):
                     move, between = TABLE[state][first]
                     if move is None:
                         continue
-                    core.during = lambda second=second, life=life: INPUTS[second](life)  # type: ignore[misc]
-                    INPUTS[first](life)
+                    core.during = partial(later, life)
+                    act(life)
                     follows, after = TABLE[between][second]
                     self.assertEqual(core.moves, [move, *([follows] if follows else [])])
                     self.assertEqual(fingerprint(life, core), after)

@@ -276,7 +276,7 @@ class ReadingTests(SynchronousTestCase):
             Counts what is cut out of it.
             """
 
-            def __getitem__(self, key):  # type: ignore[no-untyped-def]
+            def __getitem__(self, key):
                 nonlocal copied
                 found = super().__getitem__(key)
                 if isinstance(found, bytes):
@@ -305,7 +305,7 @@ class ReadingTests(SynchronousTestCase):
             Counts what is cut out of it.
             """
 
-            def __getitem__(self, key):  # type: ignore[no-untyped-def]
+            def __getitem__(self, key):
                 nonlocal copied
                 found = super().__getitem__(key)
                 if isinstance(found, bytes):
@@ -392,6 +392,6 @@ class Fuzz(SynchronousTestCase):
         """
         for parse in (parseRequestPayload, parseNumber):
             try:
-                parse(payload)  # type: ignore[operator]
+                parse(payload)
             except FrameError as error:
                 self.assertTrue(str(error))

@@ -93,7 +93,8 @@ class HelloTests(SynchronousTestCase):
         """
         What is not known is ignored, whatever it is.
         """
-        for value in (None, True, 1e300, [1], {"a": {"b": []}}, "x" * 1000):
+        values: list[Any] = [None, True, 1e300, [1], {"a": {"b": []}}, "x" * 1000]
+        for value in values:
             self.assertEqual(parseHello(written(future=value, Window=5)), Hello())
 
     def test_notJSON(self) -> None:
@@ -136,7 +137,7 @@ class HelloTests(SynchronousTestCase):
         """
         There must be a version that is one.
         """
-        for version in (
+        versions: list[Any] = [
             None,
             1,
             1.0,
@@ -161,7 +162,8 @@ class HelloTests(SynchronousTestCase):
             "1.0-beta",
             "\u0661.0",
             "x" * 10000,
-        ):
+        ]
+        for version in versions:
             self.refused(json.dumps({"version": version}).encode(), "version")
         self.refused(b"{}", "version")
 
@@ -183,26 +185,27 @@ class HelloTests(SynchronousTestCase):
         """
         Names are short, of harmless characters, and may be empty.
         """
+        refused: list[Any] = [
+            None,
+            1,
+            True,
+            [],
+            {},
+            ["a"],
+            "a" * 65,
+            "a b",
+            "a\n",
+            "\n",
+            "a/b",
+            "\u00e9",
+            "\ud800",
+            "\u0660",
+            "a\x00",
+        ]
         for name in ("node", "instance"):
             for good in ("", "a", "Z" * 64, "._-", "0"):
                 self.assertEqual(getattr(parseHello(written(**{name: good})), name), good)
-            for bad in (
-                None,
-                1,
-                True,
-                [],
-                {},
-                ["a"],
-                "a" * 65,
-                "a b",
-                "a\n",
-                "\n",
-                "a/b",
-                "\u00e9",
-                "\ud800",
-                "\u0660",
-                "a\x00",
-            ):
+            for bad in refused:
                 self.refused(written(**{name: bad}), "HELLO", name)
 
     def test_numbers(self) -> None:
@@ -210,9 +213,7 @@ class HelloTests(SynchronousTestCase):
         Numbers are whole and within bounds, and no booleans, floats or text.
         """
         for name, least in LEAST.items():
-            for good in (least, least + 1, 70000, MOST):
-                self.assertEqual(getattr(parseHello(written(**{name: good})), name), good)
-            for bad in (
+            refused: list[Any] = [
                 least - 1,
                 -1,
                 -MOST,
@@ -229,10 +230,13 @@ class HelloTests(SynchronousTestCase):
                 [],
                 [70000],
                 {},
-            ):
+            ]
+            for good in (least, least + 1, 70000, MOST):
+                self.assertEqual(getattr(parseHello(written(**{name: good})), name), good)
+            for bad in refused:
                 self.refused(written(**{name: bad}), "HELLO", name)
-            for bad in (b"NaN", b"Infinity", b"-Infinity", b"7e4", b"-0.0"):
-                payload = b'{"version":"1.0","%b":%b}' % (name.encode(), bad)
+            for text in (b"NaN", b"Infinity", b"-Infinity", b"7e4", b"-0.0"):
+                payload = b'{"version":"1.0","%b":%b}' % (name.encode(), text)
                 self.refused(payload, "HELLO", name)
 
     def test_twice(self) -> None:
