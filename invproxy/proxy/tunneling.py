@@ -231,6 +231,8 @@ class ProxySession(Session[ProxyStream]):
 
     def resumeAnswer(self) -> None:
         self.resumeSending()
+        if self.isReady:
+            self.mailbox.distribute()
 
     def writeLink(self, data: bytes) -> None:
         self._answer.write(data)
@@ -244,7 +246,7 @@ class ProxySession(Session[ProxyStream]):
     # What its mailbox wants.
 
     def hasRoom(self) -> bool:
-        return self.isReady and len(self.streams) < self._mostStreams
+        return self.isReady and not self.isPaused and len(self.streams) < self._mostStreams
 
     def take(self, exchange: IExchange) -> None:
         assert isinstance(exchange, Exchange)

@@ -19,10 +19,18 @@ from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.resources import ResourceOrigin
 from invproxy.server import StreamingSite
+from invproxy.test.played import PlayedTunnel
 from invproxy.testing import MemoryClient, MemoryNetwork
 
 OURS = b"X-Inverting-Proxy-Features: interim, upgrade\r\n"
 """The line by which our own agents are known."""
+
+
+HANDSHAKE = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: invproxy.v1\r\n"
+)
+"""The lines of a handshake for a tunnel, with the key of the example in RFC 6455."""
 
 
 class Reply:
@@ -143,6 +151,30 @@ class Call:
         """
         self.client.abort()
         self.client._network.pump()
+
+
+class AgentTunnel(PlayedTunnel):
+    """
+    The agent's end of a tunnel.
+
+    @ivar call: the handshake.
+    """
+
+    def __init__(self, call: Call, network: MemoryNetwork) -> None:
+        super().__init__(call.client.send, network.pump, isClient=True)
+        self.call = call
+        head, blank, rest = call.client.take().partition(b"\r\n\r\n")
+        self.head = head + blank
+        setattr(call.client, "dataReceived", self.feed)  # noqa: B010
+        self.feed(rest)
+        network.pump()
+
+    @property
+    def isClosed(self) -> bool:
+        """
+        Has the proxy closed the connection?
+        """
+        return self.call.isClosed
 
 
 class Bench:
@@ -297,6 +329,43 @@ class Bench:
         """
         (identifier,) = self.pending(fields=fields)
         return identifier, self.fetch(identifier, fields)
+
+    def shake(
+        self,
+        backend: bytes | None = b"web",
+        *,
+        method: bytes = b"GET",
+        fields: bytes = HANDSHAKE,
+        version: bytes = b"HTTP/1.1",
+    ) -> Call:
+        """
+        Make an C{agent/tunnel} call.
+
+        @param fields: lines, each with its CRLF.
+        """
+        named = b"" if backend is None else b"X-Inverting-Proxy-Backend-ID: %b\r\n" % backend
+        head = b"%b %b/agent/tunnel %b\r\nHost: proxy.example\r\n%b%b\r\n" % (
+            method,
+            self.prefix,
+            version,
+            named,
+            fields,
+        )
+        return self.raw(head, method=method)
+
+    def tunnel(self, backend: bytes = b"web", *, greets: bool = True, **said: Any) -> AgentTunnel:
+        """
+        Open a tunnel.
+
+        @param greets: whether to send a HELLO, too.
+        @param said: what it says; an instance of its own unless that is said.
+        """
+        call = self.shake(backend)
+        assert call.status == 101, call.client.received
+        tunnel = AgentTunnel(call, self.network)
+        if greets:
+            tunnel.greet(**{"instance": f"agent{id(tunnel):x}", **said})
+        return tunnel
 
     def advance(self, seconds: float) -> None:
         """

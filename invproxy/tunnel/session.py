@@ -75,6 +75,7 @@ class Session(Generic[S]):
     @ivar peer: what the peer said of itself, once it has.
     @ivar isReady: whether streams may be opened.
     @ivar isFree: whether what is sent goes out at once, as nothing waits before it.
+    @ivar isPaused: whether the link does not keep up.
     @ivar granted: how many bytes may be sent on a new stream.
     @ivar streams: those that are open, by their numbers.
     @ivar last: the highest number of a stream so far.
@@ -128,7 +129,7 @@ class Session(Generic[S]):
         self._outSize = 0
         self._latest: Stream | None = None  # whose header was written last
         self._latestAt = 0
-        self._paused = False
+        self.isPaused = False
         self._ring: deque[Stream] = deque()
         self._isClosed = False
         self._frames = FrameReader(self.frameReceived, hello.head)
@@ -175,14 +176,14 @@ class Session(Generic[S]):
         """
         Take note that the link does not keep up.
         """
-        self._paused = True
+        self.isPaused = True
         self.isFree = False
 
     def resumeSending(self) -> None:
         """
         Take note that the link takes more.
         """
-        self._paused = False
+        self.isPaused = False
         self._sendWaiting()
 
     def writeLink(self, data: bytes) -> None:
@@ -290,11 +291,11 @@ class Session(Generic[S]):
 
     def _sendWaiting(self) -> None:
         ring = self._ring
-        while ring and not self._paused:
+        while ring and not self.isPaused:
             stream = ring.popleft()
             if stream.sendNext():
                 ring.append(stream)
-        self.isFree = not (ring or self._paused)
+        self.isFree = not (ring or self.isPaused)
 
     def _sendControl(self, opcode: int, payload: bytes) -> None:
         if not self._isClosed:
@@ -308,7 +309,8 @@ class Session(Generic[S]):
             raise FrameError("a message that ends within a frame")
 
     def pinged(self, payload: bytes) -> None:
-        self._sendControl(PONG, payload)
+        if not self.isPaused:  # who does not read our answers shall not make us keep them
+            self._sendControl(PONG, payload)
 
     def ponged(self, payload: bytes) -> None:
         sentAt = self._pings.pop(payload, None)
