@@ -2,6 +2,7 @@
 #   make demo     proxy, agent and a small backend on this machine
 #   make test     everything that CI runs; or a part of it: lint, unit, integration, docs
 #   make bench    the benchmark; make clean removes what was made
+#   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +15,7 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs bench clean packages
+.PHONY: demo test lint unit integration docs bench chaos clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
@@ -40,6 +41,9 @@ docs: $(VENV)/installed-docs
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/installed
+	$(BIN)/python -m chaos $(CHAOS)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

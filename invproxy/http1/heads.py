@@ -353,9 +353,14 @@ def parseResponse(
                 codings.append(_coding(line))
             elif name == b"upgrade":
                 upgrades.append(text)
-    options = elements(connection) if connection else []
-    framing = bodyFraming(lengths, codings, minor) if lengths or codings else None
+    framing: int | None = None
+    if len(lengths) == 1 and not codings and len(lengths[0]) <= 15 and lengths[0].isdigit():
+        framing = int(lengths[0])
+    elif lengths or codings:
+        framing = bodyFraming(lengths, codings, minor)
+    options: list[bytes] = []
     if hops:
+        options = elements(connection)
         block = _dropHops(block, hops, options)
     keepAlive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
     head = ResponseHead(status, reason, block, 0, minor, keepAlive, None, framing not in (None, 0))

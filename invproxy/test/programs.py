@@ -314,11 +314,13 @@ class Agent(Program):
         if ready:
             self.waitReady()
 
-    def waitReady(self, begin: int = 0) -> None:
+    def waitReady(self, begin: int = 0) -> str:
         """
         Wait for its ready line.
+
+        @return: how exchanges reach it.
         """
-        self.waitFor("^agent ready: ", begin)
+        return self.waitFor("^agent ready: .* over (.*)$", begin)[1]
 
 
 @cache
@@ -330,14 +332,15 @@ def sharedProxy() -> Proxy:
 
 
 @cache
-def sharedAgent(backend: str, origin: str) -> Agent:
+def sharedAgent(backend: str, origin: str, transport: str = "auto") -> Agent:
     """
     An agent of the L{sharedProxy} for all tests that do no harm to theirs.
 
     @param backend: the ID to serve.
     @param origin: the URL of the origin.
+    @param transport: how exchanges reach it.
     """
-    return Agent(sharedProxy().url, backend, origin)
+    return Agent(sharedProxy().url, backend, origin, "--transport", transport)
 
 
 @implementer(IReporter)

@@ -426,10 +426,13 @@ class BackendHandler(BaseHTTPRequestHandler):
         pass
 
 
-class BothTests(CommandTestCase):
+class Both(CommandTestCase):
     """
     Proxy and agent together.
     """
+
+    transport: str
+    carrier: str
 
     def setUp(self) -> None:
         self.backend = Backend()
@@ -438,7 +441,8 @@ class BothTests(CommandTestCase):
     def startAgent(self, proxy: int, *arguments: str) -> Command:
         return self.start(
             *(AGENT, "--proxy", f"http://127.0.0.1:{proxy}", "--backend", "web"),
-            *("--host", f"127.0.0.1:{self.backend.server_port}", *arguments),
+            *("--host", f"127.0.0.1:{self.backend.server_port}"),
+            *("--transport", self.transport, *arguments),
         )
 
     def startBoth(self, *server: str, agent: tuple[str, ...] = ()) -> tuple[Command, Command, int]:
@@ -447,7 +451,7 @@ class BothTests(CommandTestCase):
         command.waitFor(
             re.escape(
                 f"agent ready: http://127.0.0.1:{port} ->"
-                f' http://127.0.0.1:{self.backend.server_port} as "web" over poll'
+                f' http://127.0.0.1:{self.backend.server_port} as "web" over {self.carrier}'
             )
         )
         return proxy, command, port
@@ -554,3 +558,31 @@ class BothTests(CommandTestCase):
         ).waitFor("proxy ready: .*")
         agent.waitFor("agent ready: .*")
         self.assertEqual(get(port), (200, b"firstagain"))
+
+
+class AutoTests(Both):
+    """
+    As an agent is by default.
+    """
+
+    transport = "auto"
+    carrier = "tunnel"
+
+
+class TunnelTests(Both):
+    """
+    With a tunnel or nothing.
+    """
+
+    transport = carrier = "tunnel"
+
+
+class PollTests(Both):
+    """
+    With polls.
+    """
+
+    transport = carrier = "poll"
+
+
+del Both

@@ -70,12 +70,14 @@ class Raw:
     """
 
     backend: str
+    transport: str
     makeOrigin: Callable[[], Listener]
 
     def setUp(self) -> None:
         assert isinstance(self, IntegrationTestCase)
         self.origin = type(self).makeOrigin()
-        self.agent = sharedAgent(self.backend, self.origin.url)
+        self.agent = sharedAgent(self.backend, self.origin.url, self.transport)
+        assert self.agent.waitReady() == self.transport
         self.addCleanup(self.origin.clear)
 
     def tearDown(self) -> None:
@@ -739,39 +741,75 @@ class Fidelity(Raw, IntegrationTestCase):
                 last, since = counter[0], time.monotonic()
 
 
-class TCPTests(Fidelity):
+class TunnelTCPTests(Fidelity):
     """
-    With a backend on TCP.
+    Over a tunnel, with a backend on TCP.
     """
 
     backend = "tcp"
+    transport = "tunnel"
     makeOrigin = staticmethod(tcpOrigin)
 
 
-class UNIXTests(Fidelity):
+class TunnelUNIXTests(Fidelity):
     """
-    With a backend on a UNIX socket.
+    Over a tunnel, with a backend on a UNIX socket.
     """
 
     backend = "unix"
+    transport = "tunnel"
+    makeOrigin = staticmethod(unixOrigin)
+
+
+class PollTCPTests(Fidelity):
+    """
+    Over polls, with a backend on TCP.
+    """
+
+    backend = "tcp-polled"
+    transport = "poll"
+    makeOrigin = staticmethod(tcpOrigin)
+
+
+class PollUNIXTests(Fidelity):
+    """
+    Over polls, with a backend on a UNIX socket.
+    """
+
+    backend = "unix-polled"
+    transport = "poll"
     makeOrigin = staticmethod(unixOrigin)
 
 
 del Fidelity
 
 
-class DownTests(IntegrationTestCase):
+class Down(IntegrationTestCase):
     """
     With a backend that is not there.
     """
+
+    transport: str
 
     def test_refused(self) -> None:
         """
         A backend that is down is a 502 within a second; the agent stays, and serves it once it is up.
         """
         port = freePort()
-        agent = self.running(Agent(sharedProxy().url, "down", f"http://127.0.0.1:{port}"))
-        question = b"GET / HTTP/1.1\r\nHost: h\r\nX-Inverting-Proxy-Backend: down\r\nAccept: text/plain\r\n\r\n"
+        backend = f"down-{self.transport}"
+        origin = f"http://127.0.0.1:{port}"
+        agent = self.running(
+            Agent(sharedProxy().url, backend, origin, "--transport", self.transport)
+        )
+        question = b"\r\n".join(
+            (
+                b"GET / HTTP/1.1",
+                b"Host: h",
+                b"X-Inverting-Proxy-Backend: " + backend.encode(),
+                b"Accept: text/plain",
+                b"\r\n",
+            )
+        )
         took = []
         for _ in range(3):
             client = Wire.to(sharedProxy().port)
@@ -786,11 +824,30 @@ class DownTests(IntegrationTestCase):
             self.assertIn(b"origin-refused", body)
         self.assertLess(min(took), SOON)
         self.assertIsNone(agent.process.poll())
-        origin = Listener(port=port)
-        self.addCleanup(origin.close)
+        listener = Listener(port=port)
+        self.addCleanup(listener.close)
         client.send(question)
-        server = origin.next()
+        server = listener.next()
         server.readHead()
         server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup")
         self.assertEqual(client.readMessage()[1], b"up")
         self.assertEqual(agent.count("agent ready"), 1)
+
+
+class TunnelDownTests(Down):
+    """
+    Over a tunnel.
+    """
+
+    transport = "tunnel"
+
+
+class PollDownTests(Down):
+    """
+    Over polls.
+    """
+
+    transport = "poll"
+
+
+del Down

@@ -175,10 +175,12 @@ def gitServer() -> GitServer:
     return GitServer()
 
 
-class GitTests(IntegrationTestCase):
+class Git(IntegrationTestCase):
     """
     A repository that is served through the proxy.
     """
+
+    transport: str
 
     if shutil.which("git") is None:
         skip = "git is not installed"
@@ -186,7 +188,8 @@ class GitTests(IntegrationTestCase):
     def setUp(self) -> None:
         self.now = 1_700_000_000
         self.server = gitServer()
-        sharedAgent("git", f"http://127.0.0.1:{self.server.server_port}")
+        self.backend = f"git-{self.transport}"
+        sharedAgent(self.backend, f"http://127.0.0.1:{self.server.server_port}", self.transport)
         self.place = os.path.abspath(self.mktemp())
         os.makedirs(self.place)
         self.server.root = self.place
@@ -207,7 +210,7 @@ class GitTests(IntegrationTestCase):
         @param at: in which directory.
         @return: what it has printed.
         """
-        header = "http.extraHeader=X-Inverting-Proxy-Backend: git"
+        header = f"http.extraHeader=X-Inverting-Proxy-Backend: {self.backend}"
         # What git negotiates goes by dates: each commit has its own.
         self.now += 1
         date = f"{self.now} +0000"
@@ -318,3 +321,22 @@ class GitTests(IntegrationTestCase):
         self.assertEqual(self.git("rev-list", "--count", "main", at=clone).strip(), "1")
         self.git("fetch", "--quiet", "--unshallow", at=clone)
         self.assertEqual(self.git("rev-list", "--count", "main", at=clone).strip(), "5")
+
+
+class TunnelGitTests(Git):
+    """
+    Over a tunnel.
+    """
+
+    transport = "tunnel"
+
+
+class PollGitTests(Git):
+    """
+    Over polls.
+    """
+
+    transport = "poll"
+
+
+del Git

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 
+from functools import partial
+
 from invproxy.test.programs import Agent, IntegrationTestCase, Proxy, eventually, freePort
 from invproxy.test.wires import Listener, Wire, fieldsOf, firstLine
 
@@ -13,18 +15,33 @@ from invproxy.test.wires import Listener, Wire, fieldsOf, firstLine
 class LossTestCase(IntegrationTestCase):
     """
     A proxy and a backend of its own for each test.
+
+    @cvar transport: how exchanges reach the agents.
     """
+
+    transport: str
 
     def setUp(self) -> None:
         self.origin = Listener()
         self.addCleanup(self.origin.close)
-        self.proxy = self.running(Proxy())
+        self.proxy = self.running(Proxy(*self.options))
+
+    options: tuple[str, ...] = ()
+
+    def awaitAgents(self, count: int) -> None:
+        """
+        Wait until so many agents wait for requests.
+        """
+        eventually(lambda: attending(self.proxy, self.transport) == count, f"{count} agents wait")
 
     def agent(self, *options: str, ready: bool = True) -> Agent:
         """
         Start an agent.
         """
-        return self.running(Agent(self.proxy.url, "web", self.origin.url, *options, ready=ready))
+        carried = ("--transport", self.transport)
+        return self.running(
+            Agent(self.proxy.url, "web", self.origin.url, *carried, *options, ready=ready)
+        )
 
     def client(self, line: bytes = b"GET / HTTP/1.1", *fields: bytes, body: bytes = b"") -> Wire:
         """
@@ -88,6 +105,16 @@ class LossTestCase(IntegrationTestCase):
         self.assertNotIn(b"0\r\n\r\n", rest)
 
 
+def attending(proxy: Proxy, transport: str) -> float:
+    """
+    Count the agents that wait for requests.
+    """
+    backend = proxy.backend("web")
+    if transport == "tunnel":
+        return float(backend.get("tunnels", 0))
+    return float(backend.get("polls", 0)) / 2
+
+
 class FakeAgent:
     """
     An agent of raw sockets, which can do things by halves.
@@ -135,7 +162,7 @@ class FakeAgent:
             wire.reset()
 
 
-class QueueTests(LossTestCase):
+class Queue(LossTestCase):
     """
     Requests that no agent has begun.
     """
@@ -189,27 +216,13 @@ class QueueTests(LossTestCase):
             b"HTTP/1.1 404 Not Found",
         )
 
-    def test_killed(self) -> None:
-        """
-        An agent that is killed between the answer to its poll and its fetching loses nothing.
-        """
-        agent = self.agent()
-        eventually(lambda: self.proxy.backend("web").get("polls") == 2, "its polls are parked")
-        agent.freeze()
-        clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
-        eventually(lambda: sum(self.states().values()) == len(clients), "all have come")
-        self.assertEqual(self.states(), {"claimed": 2, "queued": len(clients) - 2})
-        agent.kill()
-        self.agent()
-        self.assertServed(clients)
-
     def test_second(self) -> None:
         """
         While one of two agents is frozen, the other gets all requests, in the end those as well that were the first's.
         """
         frozen = self.agent()
         self.agent()
-        eventually(lambda: self.proxy.backend("web").get("polls") == 4, "their polls are parked")
+        self.awaitAgents(2)
         frozen.freeze()
         clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
         self.assertServed(clients)
@@ -226,7 +239,81 @@ class QueueTests(LossTestCase):
         self.assertServed([client])
 
 
-class BegunTests(LossTestCase):
+class TunnelQueueTests(Queue):
+    """
+    With tunnels.
+    """
+
+    transport = "tunnel"
+    options = ("--link-timeout", "3")
+
+    def test_killed(self) -> None:
+        """
+        What an agent has got, which is killed before it did anything about it, goes to another one at once, but for
+        what may not be repeated: nobody can tell that it has not begun.
+        """
+        agent = self.agent()
+        self.awaitAgents(1)
+        agent.freeze()
+        clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
+        post = self.client(b"POST / HTTP/1.1", b"Content-Length: 0")
+        eventually(lambda: self.states() == {"fetched": len(clients) + 1}, "all have come")
+        self.agent()
+        self.awaitAgents(2)
+        agent.kill()
+        self.assertServed(clients)
+        head, _, _ = post.readMessage()
+        self.assertEqual(dict(fieldsOf(head))[b"X-Inverting-Proxy-Error"], b"agent-lost")
+
+    def test_killedAlone(self) -> None:
+        """
+        Where there is no other, all clients hear so at once.
+        """
+        agent = self.agent()
+        self.awaitAgents(1)
+        agent.freeze()
+        clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(5)]
+        eventually(lambda: self.states() == {"fetched": len(clients)}, "all have come")
+        agent.kill()
+        for client in clients:
+            head, _, _ = client.readMessage()
+            self.assertEqual(dict(fieldsOf(head))[b"X-Inverting-Proxy-Error"], b"agent-lost")
+
+    def test_several(self) -> None:
+        """
+        An agent with several tunnels serves through each of them.
+        """
+        self.agent("--connections", "3")
+        self.awaitAgents(3)
+        self.assertServed([self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)])
+
+
+class PollQueueTests(Queue):
+    """
+    With polls.
+    """
+
+    transport = "poll"
+
+    def test_killed(self) -> None:
+        """
+        An agent that is killed between the answer to its poll and its fetching loses nothing.
+        """
+        agent = self.agent()
+        self.awaitAgents(1)
+        agent.freeze()
+        clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
+        eventually(lambda: sum(self.states().values()) == len(clients), "all have come")
+        self.assertEqual(self.states(), {"claimed": 2, "queued": len(clients) - 2})
+        agent.kill()
+        self.agent()
+        self.assertServed(clients)
+
+
+del Queue
+
+
+class Begun(LossTestCase):
     """
     Requests that an agent has begun.
     """
@@ -267,7 +354,7 @@ class BegunTests(LossTestCase):
         """
         agent, get, post = self.begin()
         self.agent()
-        eventually(lambda: self.proxy.backend("web").get("polls") == 4, "both poll")
+        self.awaitAgents(2)
         agent.kill()
         self.assertLost(post)
         self.assertServed([get])
@@ -307,16 +394,31 @@ class BegunTests(LossTestCase):
         server.waitLost()
 
 
-class ReconnectTests(IntegrationTestCase):
+class TunnelBegunTests(Begun):
+    """
+    With tunnels.
+    """
+
+    transport = "tunnel"
+
+
+class PollBegunTests(Begun):
+    """
+    With polls.
+    """
+
+    transport = "poll"
+
+
+del Begun
+
+
+class Reconnect(IntegrationTestCase):
     """
     An agent whose proxy comes and goes.
     """
 
-    def awaitPolls(self, proxy: Proxy) -> None:
-        """
-        Wait until the agent waits for requests.
-        """
-        eventually(lambda: proxy.backend("web").get("polls") == 2, "both polls are parked")
+    transport: str
 
     def test_reconnect(self) -> None:
         """
@@ -326,7 +428,10 @@ class ReconnectTests(IntegrationTestCase):
         self.addCleanup(origin.close)
         port = freePort()
         lost, again = r"not reached, retrying", r"reached again"
-        agent = self.running(Agent(f"http://127.0.0.1:{port}", "web", origin.url, ready=False))
+        carried = ("--transport", self.transport)
+        agent = self.running(
+            Agent(f"http://127.0.0.1:{port}", "web", origin.url, *carried, ready=False)
+        )
         agent.waitFor(lost)
         printed = len(agent.output())
         # Something that is no proxy shows that the agent goes on trying.
@@ -348,7 +453,7 @@ class ReconnectTests(IntegrationTestCase):
             server.readHead()
             server.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
             self.assertEqual(client.readMessage()[1], b"ok")
-            self.awaitPolls(proxy)
+            eventually(partial(self.isAttended, proxy), "the agent waits")
             begin = len(agent.output())
             proxy.kill()
             agent.waitFor(lost, begin)
@@ -358,8 +463,33 @@ class ReconnectTests(IntegrationTestCase):
         agent.terminate()
         self.assertEqual(agent.waitEnd(), 0)
 
+    def isAttended(self, proxy: Proxy) -> bool:
+        """
+        Say whether the agent waits for requests.
+        """
+        return attending(proxy, self.transport) == 1
 
-class DrainTests(LossTestCase):
+
+class TunnelReconnectTests(Reconnect):
+    """
+    With tunnels.
+    """
+
+    transport = "tunnel"
+
+
+class PollReconnectTests(Reconnect):
+    """
+    With polls.
+    """
+
+    transport = "poll"
+
+
+del Reconnect
+
+
+class Drain(LossTestCase):
     """
     SIGTERM: what is in flight comes to its end.
     """
@@ -380,7 +510,7 @@ class DrainTests(LossTestCase):
         With nothing in flight both end soon, with status 0.
         """
         agent = self.agent()
-        eventually(lambda: self.proxy.backend("web").get("polls") == 2, "its polls are parked")
+        self.awaitAgents(1)
         agent.terminate()
         self.assertEqual(agent.waitEnd(20), 0)
         agent = self.agent()
@@ -393,7 +523,7 @@ class DrainTests(LossTestCase):
         """
         agent, client, server = self.begin()
         agent.terminate()
-        eventually(lambda: self.proxy.backend("web")["polls"] == 0, "it does not poll")
+        self.awaitAgents(0)
         other = self.client(b"GET /0 HTTP/1.1")
         self.agent()
         self.assertServed([other])
@@ -440,3 +570,22 @@ class DrainTests(LossTestCase):
         self.assertEqual(agent.waitEnd(20), 0)
         self.assertCut(client)
         server.waitLost()
+
+
+class TunnelDrainTests(Drain):
+    """
+    With tunnels.
+    """
+
+    transport = "tunnel"
+
+
+class PollDrainTests(Drain):
+    """
+    With polls.
+    """
+
+    transport = "poll"
+
+
+del Drain

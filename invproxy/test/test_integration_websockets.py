@@ -47,20 +47,23 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
-class WebSocketTests(IntegrationTestCase):
+class WebSockets(IntegrationTestCase):
     """
     The WebSocket protocol (RFC 6455) passes as it is.
     """
 
+    transport: str
+
     def setUp(self) -> None:
         port = backendSocket().getsockname()[1]
-        sharedAgent("ws", f"http://127.0.0.1:{port}")
+        self.backend = f"ws-{self.transport}"
+        sharedAgent(self.backend, f"http://127.0.0.1:{port}", self.transport)
 
     def tearDown(self) -> None:
         """
         Whatever happened, nothing is left behind.
         """
-        eventually(lambda: not sharedProxy().inFlight("ws"), "no exchange is in flight")
+        eventually(lambda: not sharedProxy().inFlight(self.backend), "no exchange is in flight")
 
     def connect(self, **options: Any) -> connect:
         """
@@ -68,7 +71,7 @@ class WebSocketTests(IntegrationTestCase):
         """
         return connect(
             f"ws://127.0.0.1:{sharedProxy().port}/socket?q=1",
-            additional_headers={"X-Inverting-Proxy-Backend": "ws"},
+            additional_headers={"X-Inverting-Proxy-Backend": self.backend},
             proxy=None,
             open_timeout=DEADLINE,
             max_size=None,
@@ -350,6 +353,25 @@ class WebSocketTests(IntegrationTestCase):
         self.drive(echo, test(), process_request=refuse)
 
 
+class TunnelWebSocketTests(WebSockets):
+    """
+    Over a tunnel.
+    """
+
+    transport = "tunnel"
+
+
+class PollWebSocketTests(WebSockets):
+    """
+    Over polls.
+    """
+
+    transport = "poll"
+
+
+del WebSockets
+
+
 @cache
 def tcpOrigin() -> Listener:
     """
@@ -366,23 +388,19 @@ def unixOrigin() -> Listener:
     return Listener(socketPath())
 
 
-class UpgradeTests(IntegrationTestCase):
+class Upgrades(IntegrationTestCase):
     """
     Upgrades to a protocol that nobody knows.
     """
 
-    backend = "raw"
+    backend: str
+    transport: str
+    makeOrigin: Callable[[], Listener]
 
     def setUp(self) -> None:
-        self.origin = self.makeOrigin()
-        sharedAgent(self.backend, self.origin.url)
+        self.origin = type(self).makeOrigin()
+        sharedAgent(self.backend, self.origin.url, self.transport)
         self.addCleanup(self.origin.clear)
-
-    def makeOrigin(self) -> Listener:
-        """
-        The backend.
-        """
-        return tcpOrigin()
 
     def tearDown(self) -> None:
         """
@@ -548,12 +566,44 @@ class UpgradeTests(IntegrationTestCase):
         self.assertEqual(firstLine(client.readHead()), b"HTTP/1.1 204 No Content")
 
 
-class UNIXUpgradeTests(UpgradeTests):
+class TunnelUpgradeTests(Upgrades):
     """
-    The same with a backend on a UNIX socket.
+    Over a tunnel, with a backend on TCP.
+    """
+
+    backend = "raw"
+    transport = "tunnel"
+    makeOrigin = staticmethod(tcpOrigin)
+
+
+class TunnelUNIXUpgradeTests(Upgrades):
+    """
+    Over a tunnel, with a backend on a UNIX socket.
     """
 
     backend = "raw-unix"
+    transport = "tunnel"
+    makeOrigin = staticmethod(unixOrigin)
 
-    def makeOrigin(self) -> Listener:
-        return unixOrigin()
+
+class PollUpgradeTests(Upgrades):
+    """
+    Over polls, with a backend on TCP.
+    """
+
+    backend = "raw-polled"
+    transport = "poll"
+    makeOrigin = staticmethod(tcpOrigin)
+
+
+class PollUNIXUpgradeTests(Upgrades):
+    """
+    Over polls, with a backend on a UNIX socket.
+    """
+
+    backend = "raw-unix-polled"
+    transport = "poll"
+    makeOrigin = staticmethod(unixOrigin)
+
+
+del Upgrades
