@@ -194,10 +194,19 @@ class PollCarrier:
         """
         Ask for nothing more, and finish what is in flight, within the drain timeout.
         """
+        await self._drain(self._settings.drainTimeout)
+
+    async def leave(self) -> None:
+        """
+        Ask for nothing more, as there is a better carrier now, and finish what is in flight, however long it takes.
+        """
+        await self._drain(None)
+
+    async def _drain(self, timeout: float | None) -> None:
         self._running = False
         for loop in self._loops:
             loop.cancel()
-        await self._workload.drain(self._settings.drainTimeout)
+        await self._workload.drain(timeout)
 
     def countExchanges(self) -> int:
         """

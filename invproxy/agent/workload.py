@@ -55,7 +55,7 @@ class Workload:
         self._beginning = self._isDraining = False
         self._room: list[Deferred[None]] = []
         self._look: IDelayedCall | None = None
-        self._drained: Deferred[None] | None = None
+        self._drained: list[Deferred[None]] = []
 
     def __len__(self) -> int:
         return len(self._begun)
@@ -124,9 +124,9 @@ class Workload:
             if self._look is not None:
                 self._look.cancel()
                 self._look = None
-            if self._drained is not None:
-                drained, self._drained = self._drained, None
-                drained.callback(None)
+            drained, self._drained = self._drained, []
+            for deferred in drained:
+                deferred.callback(None)
 
     def hasRoom(self) -> bool:
         """
@@ -144,18 +144,20 @@ class Workload:
         self._room.append(waiting)
         return waiting
 
-    def drain(self, timeout: float) -> Deferred[None]:
+    def drain(self, timeout: float | None) -> Deferred[None]:
         """
         Finish everything.
 
-        @param timeout: after how many seconds the rest is cut.
+        @param timeout: after how many seconds the rest is cut; L{None} is never.
         @return: fires when nothing is left.
         """
         self._isDraining = True
         if not self._begun:
             return succeed(None)
         drained: Deferred[None] = Deferred()
-        self._drained = drained
+        self._drained.append(drained)
+        if timeout is None:
+            return drained
         late = self._clock.callLater(timeout, self._abort)
         return drained.addCallback(lambda _: late.cancel() if late.active() else None)
 

@@ -119,7 +119,7 @@ class Session(Generic[S]):
         self._wheel = wheel
         self._keys = (keys or Keys()) if isClient else None
         self._timeout = timeout
-        self._began = 0.0
+        self._began = self._pingedAt = 0.0
         # The client asks first, so that in the rule only one of the two does.
         self._quiet = timeout / 3 if isClient else timeout / 2
         self._pings: dict[bytes, float] = {}
@@ -463,14 +463,14 @@ class Session(Generic[S]):
             what = "nothing" if self.peer is not None else "no HELLO"
             self.life.lose(f"{what} came for {self._timeout:g} s")
             return 0.0
-        if silent >= self._quiet or self.streams:
+        if silent >= self._quiet or (self.streams and now >= self._pingedAt + self._quiet):
             self._ping()
-        return min(now + self._quiet, self.heardAt + self._timeout)
+        return min(max(self.heardAt, self._pingedAt) + self._quiet, self.heardAt + self._timeout)
 
     def _ping(self) -> None:
         self._pingCount += 1
         payload = b"%d" % self._pingCount
         if len(self._pings) > _PINGS:
             self._pings.clear()
-        self._pings[payload] = self.clock.seconds()
+        self._pings[payload] = self._pingedAt = self.clock.seconds()
         self._sendControl(PING, payload)
