@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -100,6 +100,7 @@ class AutoCarrier:
         self._up: set[object] = set()
         self._lost: set[object] = set()
         self._poll: PollCarrier | None = None
+        self._polling: Deferred[None] = succeed(None)
         self._ending: dict[PollCarrier, Deferred[None]] = {}
         self._isPolled = False  # whether polls have reached the proxy
         self._isSaid = False  # whether the log says that there are polls
@@ -169,7 +170,7 @@ class AutoCarrier:
         self._poll = poll = self._makePoll()
         running = Deferred.fromCoroutine(poll.run(lambda: self._polled(poll)))
         running.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
-        self._running_poll = running
+        self._polling = running
 
     def _polled(self, poll: PollCarrier) -> None:
         if poll is self._poll:
@@ -191,152 +192,6 @@ class AutoCarrier:
             self._poll = None
         carriers = [self._tunnels, *polls]
         await DeferredList([Deferred.fromCoroutine(carrier.stop()) for carrier in carriers])
-
-    def countExchanges(self) -> int:
-        """
-        Count the exchanges in flight.
-        """
-
-
-def makeCarrier(
-    reactor: IReactorTime,
-    link: ProxyLink,
-    origin: IOrigin,
-    settings: AgentSettings,
-    random: Callable[[], float],
-) -> Carrier:
-    """
-    Make the carrier that the settings ask for.
-
-    @param reactor: the reactor.
-    @param link: the way to the proxy.
-    @param origin: what answers the requests.
-    @param settings: which carrier, how many connections, and times.
-    @param random: gives numbers from 0 to 1, for backoff.
-    """
-    if settings.transport == "poll":
-        return PollCarrier(reactor, link, origin, settings, random)
-    if settings.transport == "tunnel":
-        return TunnelCarrier(reactor, link, origin, settings, random)
-    return AutoCarrier(reactor, link, origin, settings, random)
-
-
-class AutoCarrier:
-    """
-    Tries for a tunnel, always; and polls while there is none.
-    """
-
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        link: ProxyLink,
-        origin: IOrigin,
-        settings: AgentSettings,
-        random: Callable[[], float],
-    ) -> None:
-        """
-        @param reactor: the reactor.
-        @param link: the way to the proxy.
-        @param origin: what answers the requests.
-        @param settings: times and bounds.
-        @param random: gives numbers from 0 to 1, for backoff.
-        """
-        self._makePoll = lambda: PollCarrier(reactor, link, origin, settings, random)
-        self._tunnels = TunnelCarrier(reactor, link, origin, settings, random, self)
-        self._url = link.url
-        self._up: set[object] = set()
-        self._lost: set[object] = set()
-        self._poll: PollCarrier | None = None
-        self._ending: dict[PollCarrier, Deferred[None]] = {}
-        self._isPolled = False  # whether polls have reached the proxy
-        self._isSaid = False  # whether the log says that there are polls
-        self._ready: Callable[[], None] = lambda: None
-        self._running = False
-
-    @property
-    def name(self) -> str:
-        """
-        The carrier in use.
-        """
-        return PollCarrier.name if self._poll is not None else TunnelCarrier.name
-
-    async def run(self, ready: Callable[[], None]) -> None:
-        self._running = True
-        self._ready = ready
-        await self._tunnels.run(lambda: None)
-
-    # How the tunnels fare.
-
-    def tunnelUp(self, slot: object) -> None:
-        self._up.add(slot)
-        wasLost = bool(self._lost)
-        self._lost.discard(slot)
-        if self._poll is not None:
-            if self._isSaid:
-                _log.info("tunnel to {url} stands, polling no more", url=self._url)
-            self._endPolling(self._poll)
-            self._poll = None
-        elif wasLost and not self._lost:
-            _log.info("tunnel to {url} stands again", url=self._url)
-        self._ready()
-
-    def tunnelDown(self, slot: object, error: Exception, *, wasUp: bool) -> None:
-        self._up.discard(slot)
-        if wasUp:
-            # The next try follows at once, and most often it is enough.
-            if not self._lost:
-                _log.info("tunnel to {url} lost: {why}", url=self._url, why=reasonOf(error))
-            self._lost.add(slot)
-        elif not self._up and self._running:
-            # Whether it is the tunnel alone that does not come about, polls have to show: or they will say why.
-            if not self._isSaid and (self._isPolled or not isinstance(error, Fault)):
-                _log.warn("no tunnel to {url}, polling: {why}", url=self._url, why=reasonOf(error))
-                self._isSaid = True
-            self._beginPolling()
-
-    def tunnelSlow(self, slot: object) -> None:
-        if not self._up and self._running:
-            if not self._isSaid:
-                _log.warn("no tunnel to {url} yet, polling", url=self._url)
-                self._isSaid = True
-            self._beginPolling()
-
-    def handshakeAnswered(self, body: bytes) -> None:
-        try:
-            identifiers = parseIDs(body)
-        except (ValueError, RecursionError):
-            return
-        if identifiers and self._poll is not None:
-            self._poll.take(identifiers)
-
-    def _beginPolling(self) -> None:
-        if self._poll is not None:
-            return
-        self._lost.clear()
-        self._poll = poll = self._makePoll()
-        running = Deferred.fromCoroutine(poll.run(lambda: self._polled(poll)))
-        running.addErrback(lambda failure: _log.failure("the poll carrier broke", failure=failure))
-        self._running_poll = running
-
-    def _polled(self, poll: PollCarrier) -> None:
-        if poll is self._poll:
-            self._isPolled = True
-            self._ready()
-            self._tunnels.hurry()
-
-    def _endPolling(self, poll: PollCarrier) -> None:
-        self._isPolled = self._isSaid = False
-        ended = Deferred.fromCoroutine(poll.stop())
-        self._ending[poll] = ended
-        ended.addBoth(lambda _: self._ending.pop(poll, None) and None)
-
-    async def stop(self) -> None:
-        self._running = False
-        if self._poll is not None:
-            self._endPolling(self._poll)
-            self._poll = None
-        tunnels = Deferred.fromCoroutine(self._tunnels.stop())
-        await DeferredList([tunnels, *self._ending.values()])
 
     def countExchanges(self) -> int:
         polled = [*self._ending, *([self._poll] if self._poll is not None else [])]

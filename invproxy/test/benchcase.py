@@ -1,12 +1,12 @@
 """
-What tests of the proxy's side of the poll protocol have in common.
+What tests of the proxy's side of either carrier have in common.
 """
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from invproxy.test.rawcalls import Bench, Call
+from invproxy.test.rawcalls import AgentTunnel, Bench, Call
 
 
 class BenchCase(SynchronousTestCase):
@@ -31,3 +31,29 @@ class BenchCase(SynchronousTestCase):
         self.assertEqual(bench.proxy.mailboxes.exchanges, {})
         for mailbox in bench.proxy.mailboxes:
             self.assertEqual(mailbox.counts()[0], 0)
+
+
+class TunnelCase(BenchCase):
+    """
+    What these tests share.
+    """
+
+    def load(self, tunnels: list[AgentTunnel]) -> list[int]:
+        """
+        Count the requests that each tunnel has got.
+        """
+        return [len(tunnel.requests) for tunnel in tunnels]
+
+    def assertFailed(self, client: Call, status: int, code: str) -> None:
+        """
+        A client got an error.
+        """
+        self.assertEqual((client.status, client.error), (status, code))
+
+    def assertServes(self, bench: Bench, tunnel: AgentTunnel) -> None:
+        """
+        Exchanges go through a tunnel, the only one.
+        """
+        client = bench.ask()
+        tunnel.respond(max(tunnel.requests))
+        self.assertAnswered(client)

@@ -569,14 +569,6 @@ class AutoTests(Both):
     carrier = "tunnel"
 
 
-class TunnelTests(Both):
-    """
-    With a tunnel or nothing.
-    """
-
-    transport = carrier = "tunnel"
-
-
 class PollTests(Both):
     """
     With polls.

@@ -4,9 +4,11 @@ The life of a tunnel: every input in every state.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
+from automat import NoTransition
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.tunnel.life import GOING_AWAY, PROTOCOL_ERROR, Life, makeLife
@@ -63,7 +65,6 @@ WAYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "draining": (
         ("greet", "drain"),
         ("greet", "dismiss"),
-        ("dismiss",),
         ("greet", "drain", "drain"),
     ),
     "closed": (
@@ -85,7 +86,6 @@ TABLE: dict[str, dict[str, tuple[tuple[object, ...] | None, str]]] = {
     "greeting": {
         "greet": (("become", HELLO), "ready"),
         "drain": (("shut", GOING_AWAY, "stopping"), "closed"),
-        "dismiss": (("turnAway", 7), "draining"),
         "empty": (None, "greeting"),
         "close": (("shut", 4000, "enough"), "closed"),
         "lose": (("end", "gone"), "closed"),
@@ -145,6 +145,11 @@ class LifeTests(SynchronousTestCase):
                     for step in way:
                         INPUTS[step](life)
                     core.moves.clear()
+                    if name not in TABLE[state]:
+                        self.assertRaises(NoTransition, act, life)
+                        self.assertEqual(core.moves, [])
+                        self.assertEqual(fingerprint(life, core), state)
+                        continue
                     act(life)
                     move, after = TABLE[state][name]
                     self.assertEqual(core.moves, [move] if move else [], (way, name))
@@ -152,11 +157,13 @@ class LifeTests(SynchronousTestCase):
 
     def test_tableIsWhole(self) -> None:
         """
-        It names each input in each state.
+        It names each input in each state, but for the GOAWAY of a peer that has not said who it is: no frame is read
+        before the HELLO.
         """
         self.assertEqual(set(TABLE), set(WAYS))
         for row in TABLE.values():
-            self.assertEqual(set(row), set(INPUTS))
+            missing = {"dismiss"} if row is TABLE["greeting"] else set()
+            self.assertEqual(set(row), set(INPUTS) - missing)
         public = {name for name in vars(Life) if not name.startswith("_")}
         self.assertEqual(public, set(INPUTS))
 
@@ -186,6 +193,8 @@ class LifeTests(SynchronousTestCase):
                     for step in ways[0]:
                         INPUTS[step](life)
                     core.moves.clear()
+                    if first not in TABLE[state]:
+                        continue
                     move, between = TABLE[state][first]
                     if move is None:
                         continue
@@ -204,7 +213,8 @@ class LifeTests(SynchronousTestCase):
             core = FakeCore()
             life = makeLife(core)
             for place in range(4):
-                INPUTS[names[number // 6**place % 6]](life)
+                with contextlib.suppress(NoTransition):
+                    INPUTS[names[number // 6**place % 6]](life)
             ends = [at for at, move in enumerate(core.moves) if move[0] in ("shut", "end")]
             self.assertLessEqual(len(ends), 1)
             if ends:
