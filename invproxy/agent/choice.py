@@ -181,6 +181,7 @@ class AutoCarrier:
     def _endPolling(self, poll: PollCarrier) -> None:
         self._isPolled = self._isSaid = False
         ended = Deferred.fromCoroutine(poll.leave())
+        self._polling.cancel()  # its probe may not be answered yet
         self._ending[poll] = ended
         ended.addBoth(lambda _: self._ending.pop(poll, None) and None)
 
@@ -191,7 +192,9 @@ class AutoCarrier:
             polls.append(self._poll)
             self._poll = None
         carriers = [self._tunnels, *polls]
-        await DeferredList([Deferred.fromCoroutine(carrier.stop()) for carrier in carriers])
+        stopping = [Deferred.fromCoroutine(carrier.stop()) for carrier in carriers]
+        self._polling.cancel()
+        await DeferredList(stopping)
 
     def countExchanges(self) -> int:
         polled = [*self._ending, *([self._poll] if self._poll is not None else [])]

@@ -171,6 +171,7 @@ class Session(Generic[S]):
         """
         self._wheel.forget(self)
         self.life.lose(reason)
+        self.closeLink()  # our own direction may still be open
 
     def pauseSending(self) -> None:
         """
@@ -288,6 +289,12 @@ class Session(Generic[S]):
         self._ring.append(stream)
         self.isFree = False
         self._sendWaiting()
+
+    def hasQueue(self) -> bool:
+        """
+        Say whether another stream waits for its turn.
+        """
+        return bool(self._ring)
 
     def _sendWaiting(self) -> None:
         ring = self._ring

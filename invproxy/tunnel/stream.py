@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _PIECE = 16384
 """Bytes that a stream sends before others have their turn, when several want to send more than the link takes."""
 
+_MOST_AT_ONCE = 65536
+"""Bytes that a stream sends when it is the only one that has to wait."""
+
 _MOST_QUEUED = 32768
 """Bytes that wait before the source of a body is asked to hold it back."""
 
@@ -102,7 +105,8 @@ class Stream:
         queue = self._queue
         if queue and self.isOpen:
             data = queue.popleft()
-            size = min(len(data), _PIECE, self._credit)
+            most = _PIECE if self.session.hasQueue() else _MOST_AT_ONCE
+            size = min(len(data), most, self._credit)
             if size < len(data):
                 queue.appendleft(data[size:])
                 data = data[:size]

@@ -1,0 +1,169 @@
+"""
+An origin that writes down what it is asked: C{python -m chaos.origin BACKEND PORT JOURNAL}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from attrs import evolve
+
+from chaos.asks import BYE, END, PROTOCOL, Ask, wishesOf
+from chaos.journal import ANSWERED, BEGUN, BROKEN, FAULTY, WHOLE, Journal
+from chaos.messages import Fields, isChunked, readChunked, readCounted, readHead, valueOf
+from chaos.pattern import checksumOf
+from chaos.wire import Ended, Nonsense, Wire
+
+_PIECES = 8
+"""In how many pieces a slow answer comes."""
+
+_PIECE = 16384
+
+
+class Origin:
+    """
+    Answers as each request wishes.
+    """
+
+    def __init__(self, backend: str, journal: Journal) -> None:
+        """
+        @param backend: the backend that it is.
+        @param journal: where it writes what it saw.
+        """
+        self._backend = backend
+        self._journal = journal
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accept(self, wire: Wire) -> None:
+        """
+        Serve a connection.
+        """
+        task = asyncio.create_task(self._serve(wire))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, wire: Wire) -> None:
+        number = 0
+        try:
+            while True:
+                number = 0
+                first, fields = await readHead(wire)
+                method, target, _ = first.split(" ")
+                agent, ask = wishesOf(target)
+                number = ask.number
+                self._journal.write(BEGUN, number, agent)
+                ask = evolve(ask, method=method)
+                self._check(ask, fields)
+                if not await self._answer(wire, ask, fields, agent):
+                    break
+        except Ended:
+            if number:
+                self._journal.write(BROKEN, number)
+            elif wire.buffered():
+                self._journal.write(FAULTY, 0, f"half a head: {wire.buffered()[:200]!r}")
+        except (Nonsense, ValueError, KeyError) as error:
+            self._journal.write(FAULTY, number, f"{type(error).__name__}: {error}")
+        wire.close()
+
+    def _check(self, ask: Ask, fields: Fields) -> None:
+        if valueOf(fields, "x-number") != str(ask.number):
+            raise Nonsense(f"the head of number {fields.get('x-number')} with this target")
+        if ask.backend != self._backend:
+            raise Nonsense(f"a request for backend {ask.backend}")
+
+    async def _answer(self, wire: Wire, ask: Ask, fields: Fields, agent: str) -> bool:
+        """
+        @return: whether the connection goes on.
+        """
+        lines = [f"X-Number: {ask.number}", f"X-Method: {ask.method}", f"X-Agent: {agent}"]
+        if ask.form == "echo":
+            if valueOf(fields, "upgrade") != PROTOCOL:
+                raise Nonsense(f"upgrade is {fields.get('upgrade')}")
+            await asyncio.sleep(ask.thinks)
+            await self._echo(wire, ask, lines)
+            return False
+        if ask.hints:
+            await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        await asyncio.sleep(ask.thinks)
+        if ask.form == "early":
+            await self._send(wire, ask, [*lines, "X-Upload: early"])
+        if valueOf(fields, "expect"):
+            await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        upload = await self._readUpload(wire, ask, fields)
+        if ask.form != "early":
+            await self._send(wire, ask, [*lines, f"X-Upload: {checksumOf(upload)}"])
+        await wire.sendAll()
+        self._journal.write(ANSWERED, ask.number)
+        return ask.form != "close"
+
+    async def _readUpload(self, wire: Wire, ask: Ask, fields: Fields) -> bytes:
+        body = bytearray()
+        size = -1
+        if isChunked(fields):
+            trailers = await readChunked(wire, body)
+            if valueOf(trailers, "x-trail") != str(ask.number):
+                raise Nonsense(f"the trailers are {trailers}")
+            size = len(body)
+        elif length := valueOf(fields, "content-length"):
+            size = int(length)
+            await readCounted(wire, size, body)
+        if bytes(body) != evolve(ask, upload=size).uploadBody():
+            raise Nonsense(f"{checksumOf(bytes(body))} is not the body: {bytes(body[:80])!r}")
+        self._journal.write(WHOLE, ask.number)
+        return bytes(body)
+
+    async def _send(self, wire: Wire, ask: Ask, lines: list[str]) -> None:
+        body = ask.answerBody()
+        chunked = ask.form == "chunked"
+        if chunked:
+            lines += ["Transfer-Encoding: chunked", "Trailer: X-Trail"]
+        elif ask.form == "close":
+            lines.append("Connection: close")
+        elif ask.status != 204:
+            lines.append(f"Content-Length: {ask.size}")
+        head = "\r\n".join((f"HTTP/1.1 {ask.status} As Wished", *lines, "", "")).encode("ascii")
+        if ask.method == "HEAD":
+            await wire.send(head)
+            return
+        await wire.send(head)
+        piece = max(1, len(body) // _PIECES) if ask.seconds else _PIECE
+        pause = ask.seconds / _PIECES
+        for begin in range(0, len(body), piece):
+            part = body[begin : begin + piece]
+            await wire.send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            if pause:
+                await asyncio.sleep(pause)
+        if chunked:
+            await wire.send(b"0\r\nX-Trail: %d\r\n\r\n" % ask.number)
+
+    async def _echo(self, wire: Wire, ask: Ask, lines: list[str]) -> None:
+        head = ("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", f"Upgrade: {PROTOCOL}")
+        await wire.send("\r\n".join((*head, *lines, "", "")).encode("ascii"))
+        last = b""
+        while not last.endswith(END):
+            data = await wire.readSome(_PIECE)
+            last = (last + data)[-len(END) :]
+            await wire.send(data)
+        await wire.send(BYE)
+        await wire.sendAll()
+        self._journal.write(ANSWERED, ask.number)
+
+
+async def serve(backend: str, port: int, journal: Path) -> None:
+    """
+    Listen until the end.
+    """
+    origin = Origin(backend, Journal(journal))
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: Wire(origin.accept), "127.0.0.1", port, backlog=512, reuse_address=True
+    )
+    sys.stdout.write("origin ready\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
