@@ -122,11 +122,12 @@ class RequestBody:
         """
         Send what is held to a carrier that has come; what comes later follows by itself.
         """
+        wasPaused, self._paused = self._paused, False
         for piece in self._held or ():
             carrier.write(piece)
         if self.ended:
             self._deliverEnd(exchange, carrier)
-        elif self._paused:
+        elif wasPaused and not self._paused:  # the carrier may want no more of it for now
             self.resume()
 
     def _deliverEnd(self, exchange: Exchange, carrier: IUpload) -> None:

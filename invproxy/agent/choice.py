@@ -191,7 +191,7 @@ class AutoCarrier:
         if self._poll is not None:
             polls.append(self._poll)
             self._poll = None
-        carriers = [self._tunnels, *polls]
+        carriers: list[Carrier] = [self._tunnels, *polls]
         stopping = [Deferred.fromCoroutine(carrier.stop()) for carrier in carriers]
         self._polling.cancel()
         await DeferredList(stopping)

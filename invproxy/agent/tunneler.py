@@ -92,6 +92,20 @@ class AgentStream(Stream):
             self._peer = OriginalPeer.of(self.head)
         return self._peer
 
+    def attach(self, upload: IUpload) -> None:
+        """
+        Take note of where the body of the request goes.
+        """
+        self.upload = upload
+        if self._sourcePaused:
+            upload.pauseAnswer()
+
+    def isAnswered(self) -> bool:
+        """
+        Say whether the origin has given its whole answer.
+        """
+        return self._isEnded
+
     # What the origin says.
 
     def identify(self, requestID: str, endUser: str = "") -> None:
@@ -103,6 +117,7 @@ class AgentStream(Stream):
             wire = head.encode()
             if self._fits(wire):
                 self.session.put(frame(RESPONSE, self.number, wire))
+                self.awaitLink()
 
     def respond(self, head: ResponseHead) -> None:
         if self.isOpen and not self._status:
@@ -170,11 +185,15 @@ class AgentStream(Stream):
     # What the proxy sends.
 
     def deliver(self, data: bytes) -> None:
+        if self._requestEnded or (self.head.upgrade is not None and self._status != 101):
+            raise FrameError(f"DATA behind the end of the request on stream {self.number}")
         if self._status == 0:
             self.session.startClock(self)
         self.upload.write(data)
 
     def deliverEnd(self, trailers: bytes) -> None:
+        if self._requestEnded:
+            raise FrameError(f"a second end of the request on stream {self.number}")
         if trailers:
             try:
                 checkTrailers(trailers, _LIMITS)
@@ -292,8 +311,11 @@ class AgentSession(Session[AgentStream]):
             )
             stream.fail(Fault(INTERNAL))
             return
-        if stream.isOpen:
-            stream.upload = upload
+        if not stream.isOpen:
+            if not stream.isAnswered():
+                upload.abort(Fault(CLIENT_GONE))
+        else:
+            stream.attach(upload)
             if flags & LAST:
                 stream.deliverEnd(b"")
             elif head.framing == 0:
@@ -315,8 +337,9 @@ class AgentSession(Session[AgentStream]):
             return when
         for stream in list(self.streams.values()):
             if stream.deadline and now >= stream.deadline:
+                upload = stream.upload
                 stream.fail(Fault(ORIGIN_TIMEOUT, f"no answer in {timeout:g} s"))
-                stream.giveUp(Fault(ORIGIN_TIMEOUT))
+                upload.abort(Fault(ORIGIN_TIMEOUT))
             elif stream.deadline:
                 when = min(when, stream.deadline)
         return when
@@ -431,7 +454,7 @@ class TunnelCall(Call):
 
     def finish(self, trailers: bytes = b"") -> None:
         if self._isTunnel:
-            self._session.linkLost("the proxy closed the connection")
+            self._session.linkEnded("the proxy closed the connection")
         elif self._head is not None:
             status = self._head.status
             self.refused(

@@ -15,6 +15,7 @@ from invproxy.clocks import RESPONDING
 from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
+    INTERNAL,
     ORIGIN_BAD_RESPONSE,
     TOO_MANY_TUNNELS,
     Fault,
@@ -123,6 +124,8 @@ class ProxyStream(Stream):
             self._refuse(fault.detail)
             return
         if head.status < 200 and head.status != 101:
+            if flags & LAST:
+                raise FrameError(f"an interim RESPONSE as the last on stream {self.number}")
             exchange.inform(head)
             return
         self._isAnswered = True
@@ -137,8 +140,9 @@ class ProxyStream(Stream):
         self.exchange.fail(fault)
 
     def deliver(self, data: bytes) -> None:
-        if not self._isAnswered:
-            raise FrameError(f"DATA before a RESPONSE on stream {self.number}")
+        if not self._isAnswered or self._responseEnded:
+            where = "before" if not self._isAnswered else "behind the end of"
+            raise FrameError(f"DATA {where} a RESPONSE on stream {self.number}")
         if self._left >= 0:
             self._left -= len(data)
             if self._left < 0:
@@ -147,8 +151,11 @@ class ProxyStream(Stream):
         self.exchange.write(data)
 
     def deliverEnd(self, trailers: bytes) -> None:
-        if not self._isAnswered:
-            raise FrameError(f"the end of a response before its head on stream {self.number}")
+        if not self._isAnswered or self._responseEnded:
+            what = (
+                "the end of a response before its head" if not self._isAnswered else "a second end"
+            )
+            raise FrameError(f"{what} on stream {self.number}")
         exchange = self.exchange
         if self._left > 0:
             self._refuse("a response shorter than its Content-Length")
@@ -166,7 +173,7 @@ class ProxyStream(Stream):
 
     def deliverReset(self, fault: Fault) -> None:
         exchange = self.exchange
-        if fault.code.name in AGENTS_CODES:
+        if fault.code.name in AGENTS_CODES or fault.code is INTERNAL:
             exchange.fail(Fault(fault.code, "as the agent says"))
         elif exchange.state == RESPONDING:
             exchange.fail(Fault(AGENT_LOST, "the agent gave it up"))
@@ -220,7 +227,7 @@ class ProxySession(Session[ProxyStream]):
 
     def finish(self, trailers: bytes = b"") -> None:
         if self._callEnded:
-            self.linkLost("the agent closed the connection")
+            self.linkEnded("the agent closed the connection")
         self._callEnded = True
 
     def abort(self, fault: Fault) -> None:

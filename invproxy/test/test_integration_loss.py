@@ -5,7 +5,6 @@ Nothing is lost: agents and proxies are killed, frozen and stopped at bad moment
 from __future__ import annotations
 
 import json
-
 from functools import partial
 
 from invproxy.test.programs import Agent, IntegrationTestCase, Proxy, eventually, freePort

@@ -252,8 +252,6 @@ class WindowTests(SynchronousTestCase):
             self.assertEqual(sender.window.size, size)
             self.assertEqual(self.budget.left, EXTRA)
 
-    test_largerThanLargest.todo = "_grow shrinks a window that is larger than LARGEST"  # type: ignore[attr-defined]
-
     def test_budget(self) -> None:
         """
         All windows of a tunnel share one budget; what is left of it is used up to the last byte, and no more.

@@ -125,13 +125,14 @@ class Session(Generic[S]):
         self._pings: dict[bytes, float] = {}
         self._pingCount = 0
         self._roundTrips: deque[float] = deque(maxlen=_PINGS)
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._outSize = 0
         self._latest: Stream | None = None  # whose header was written last
         self._latestAt = 0
         self.isPaused = False
         self._ring: deque[Stream] = deque()
-        self._isClosed = False
+        self._isSending = False
+        self._isClosed = self._isLinkEnded = False
         self._frames = FrameReader(self.frameReceived, hello.head)
         self.payloadReceived = self._frames.feed
         self._messages = MessageDecoder(self, masked=not isClient)
@@ -171,7 +172,20 @@ class Session(Generic[S]):
         """
         self._wheel.forget(self)
         self.life.lose(reason)
-        self.closeLink()  # our own direction may still be open
+
+    def linkEnded(self, reason: str) -> None:
+        """
+        Take note that nothing more comes on the link, though our own direction may still be open.
+
+        @param reason: why, for the log.
+        """
+        self.linkLost(reason)
+        self._endLink()
+
+    def _endLink(self) -> None:
+        if not self._isLinkEnded:
+            self._isLinkEnded = True
+            self.closeLink()
 
     def pauseSending(self) -> None:
         """
@@ -230,7 +244,7 @@ class Session(Generic[S]):
         self._latestAt = len(out)
         out.append(data)
 
-    def putData(self, stream: Stream, data: bytes, size: int) -> None:
+    def putData(self, stream: Stream, data: bytes | memoryview, size: int) -> None:
         """
         Send a frame of a body.
         """
@@ -255,7 +269,7 @@ class Session(Generic[S]):
         self._latest = None
         out = self._out
         at = self._latestAt
-        marked = out[at]
+        marked = bytes(out[at])
         out[at] = b"%b%c%b" % (
             marked[: OVERHEAD - 1],
             marked[OVERHEAD - 1] | LAST,
@@ -297,11 +311,15 @@ class Session(Generic[S]):
         return bool(self._ring)
 
     def _sendWaiting(self) -> None:
+        if self._isSending:
+            return  # a source that has been asked for more gave it at once
+        self._isSending = True
         ring = self._ring
         while ring and not self.isPaused:
             stream = ring.popleft()
             if stream.sendNext():
                 ring.append(stream)
+        self._isSending = False
         self.isFree = not (ring or self.isPaused)
 
     def _sendControl(self, opcode: int, payload: bytes) -> None:
@@ -326,8 +344,10 @@ class Session(Generic[S]):
             self.budget.roundTrip = min(self._roundTrips)
 
     def closed(self, code: int, reason: str) -> None:
+        if self._isClosed:
+            return
         self._sendControl(CLOSE, closePayload(code if code != NO_STATUS else GOING_AWAY))
-        self.closeLink()
+        self._endLink()
         self.life.lose(f"the peer closed it: {reason or 'no reason given'} ({code})")
 
     # What is received: frames.
@@ -417,7 +437,7 @@ class Session(Generic[S]):
     def shut(self, code: int, reason: str) -> None:
         self._sendControl(CLOSE, closePayload(code, reason))
         self._isClosed = True
-        self.closeLink()
+        self._endLink()
         self._wheel.forget(self)
         self._wheel.watch(self, self.clock.seconds() + _CLOSING)
         self.end(reason)

@@ -58,7 +58,7 @@ class Stream:
         self.number = number
         self.isOpen = True
         self._credit = session.granted
-        self._queue: deque[bytes] | None = None
+        self._queue: deque[bytes | memoryview] | None = None
         self._queued = 0
         self._ending = False
         self._trailers = b""
@@ -108,8 +108,9 @@ class Stream:
             most = _PIECE if self.session.hasQueue() else _MOST_AT_ONCE
             size = min(len(data), most, self._credit)
             if size < len(data):
-                queue.appendleft(data[size:])
-                data = data[:size]
+                view = memoryview(data)
+                queue.appendleft(view[size:])
+                data = view[:size]
             self._credit -= size
             self._queued -= size
             self.session.putData(self, data, size)
@@ -122,6 +123,17 @@ class Stream:
             self._sourcePaused = False
             self.resumeSource()
         return False
+
+    def awaitLink(self) -> None:
+        """
+        Hold back the source while the link does not keep up, though what it sends needs no credit.
+        """
+        if self.session.isPaused and not self._sourcePaused:
+            self._sourcePaused = True
+            self.pauseSource()
+        if self._sourcePaused and not self._isScheduled:
+            self._isScheduled = True
+            self.session.schedule(self)
 
     def addCredit(self, credit: int) -> None:
         """

@@ -106,7 +106,7 @@ class Window:
         return credit
 
     def _grow(self) -> int:
-        more = min(self.size, LARGEST - self.size, self._budget.left)
+        more = max(0, min(self.size, LARGEST - self.size, self._budget.left))
         self._budget.left -= more
         self.size += more
         return more
