@@ -160,8 +160,12 @@ class AutoCarrier:
             identifiers = parseIDs(body)
         except (ValueError, RecursionError):
             return
-        if identifiers and self._poll is not None:
-            self._poll.take(identifiers)
+        if identifiers and self._running:
+            # They are named only once, so they are taken even where another tunnel stands.
+            poll = self._poll or self._makePoll()
+            poll.take(identifiers)
+            if poll is not self._poll:
+                self._endPolling(poll)
 
     def _beginPolling(self) -> None:
         if self._poll is not None:

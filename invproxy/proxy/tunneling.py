@@ -15,7 +15,6 @@ from invproxy.clocks import RESPONDING
 from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
-    INTERNAL,
     ORIGIN_BAD_RESPONSE,
     TOO_MANY_TUNNELS,
     Fault,
@@ -43,6 +42,17 @@ _log = Logger(namespace="invproxy.proxy")
 
 _REPLACED = 4000
 """The close code of a tunnel whose agent has opened another in its place."""
+
+_AGENTS_CODES = AGENTS_CODES | {
+    "internal",
+    "bad-request",
+    "body-too-large",
+    "target-too-long",
+    "head-too-large",
+    "expectation-failed",
+    "not-implemented",
+}
+"""Why an origin may have refused a request, as the code of a RESET; with any other, the agent is taken for lost."""
 
 _MOST_OUTER = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
@@ -173,7 +183,7 @@ class ProxyStream(Stream):
 
     def deliverReset(self, fault: Fault) -> None:
         exchange = self.exchange
-        if fault.code.name in AGENTS_CODES or fault.code is INTERNAL:
+        if fault.code.name in _AGENTS_CODES:
             exchange.fail(Fault(fault.code, "as the agent says"))
         elif exchange.state == RESPONDING:
             exchange.fail(Fault(AGENT_LOST, "the agent gave it up"))
@@ -288,8 +298,13 @@ class ProxySession(Session[ProxyStream]):
     def opened(self) -> None:
         assert self.peer is not None
         self._mostStreams = self.peer.streams
-        self._tunnels.admit(self)
+        before = self._tunnels.admit(self)
+        if before is not None:
+            # First, so that what it had can go on here at once.
+            self.mailbox.leave(before)
         self.mailbox.join(self)
+        if before is not None:
+            before.life.close(_REPLACED, "replaced by a newer tunnel of the same agent")
 
     def dismissed(self, last: int) -> None:
         self.mailbox.leave(self)
@@ -371,17 +386,18 @@ class Tunnels:
         self._counts[session.mailbox] = count + 1
         self._sessions[session] = None
 
-    def admit(self, session: ProxySession) -> None:
+    def admit(self, session: ProxySession) -> ProxySession | None:
         """
-        Give a tunnel its place. The one that has it is most likely lost, though nobody has noticed yet.
+        Give a tunnel its place.
+
+        @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
         """
         place = self._placeOf(session)
         if not place[1]:
-            return  # an agent that does not say who it is replaces nobody
+            return None  # an agent that does not say who it is replaces nobody
         before = self._places.get(place)
         self._places[place] = session
-        if before is not None and before.isReady:
-            before.life.close(_REPLACED, "replaced by a newer tunnel of the same agent")
+        return before if before is not None and before.isReady else None
 
     def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
         assert session.peer is not None

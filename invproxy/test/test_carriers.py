@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import (
+    BAD_REQUEST,
     BODY_TOO_LARGE,
     CLIENT_GONE,
     INTERNAL,
-    NOT_IMPLEMENTED,
     ORIGIN_REFUSED,
     ORIGIN_TIMEOUT,
     Code,
@@ -453,7 +453,7 @@ class Settings(_Base):
         """
         What an origin fails with is what the client is told, and the origin is asked once.
         """
-        codes: list[Code] = [BODY_TOO_LARGE, INTERNAL, NOT_IMPLEMENTED, ORIGIN_TIMEOUT]
+        codes: list[Code] = [INTERNAL, ORIGIN_TIMEOUT, BODY_TOO_LARGE, BAD_REQUEST]
         for code in codes:
             pair, origin = self.pair()
             asked = pair.fetch()
@@ -470,24 +470,8 @@ class TunnelSettingsTests(Settings, SynchronousTestCase):
 
     transport = "tunnel"
 
-    def test_originTimeout(self) -> None:
-        super().test_originTimeout()
-
-    test_originTimeout.todo = (  # type: ignore[attr-defined]
-        "AgentStream.fail discards the upload before checkDeadline aborts it: the origin is never told"
-    )
-
-    def test_failing(self) -> None:
-        super().test_failing()
-
-    test_failing.todo = (  # type: ignore[attr-defined]
-        "a RESET with another code than origin-* is taken for the loss of the agent: tried thrice, then a 502"
-    )
-
     def test_faults(self) -> None:
         super().test_faults()
-
-    test_faults.todo = test_failing.todo  # type: ignore[attr-defined]
 
 
 class PollSettingsTests(Settings, SynchronousTestCase):

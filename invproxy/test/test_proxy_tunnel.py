@@ -311,10 +311,6 @@ class ReplacedTests(TunnelCase):
         new.respond(1)
         self.assertAnswered(get)
 
-    test_exchanges.todo = (  # type: ignore[attr-defined]
-        "the old tunnel is closed before the new one has joined the mailbox, so nobody waits for its exchanges"
-    )
-
     def test_again(self) -> None:
         """
         The end of the old one takes nothing from the new one.

@@ -283,7 +283,8 @@ class ResetTests(TunnelCase):
 
     def test_codes(self) -> None:
         """
-        What the agent says of the origin is what the client is told, but for the details; the tunnel goes on.
+        What the agent says of the origin, and of itself, is what the client is told, but for the details; the tunnel
+        goes on.
         """
         bench = self.bench()
         tunnel = bench.tunnel()
@@ -291,6 +292,7 @@ class ResetTests(TunnelCase):
             ("origin-refused", 502),
             ("origin-bad-response", 502),
             ("origin-timeout", 504),
+            ("internal", 500),
         ):
             for ask in (bench.ask, lambda: bench.post(b"x")):
                 client = ask()
@@ -306,7 +308,6 @@ class ResetTests(TunnelCase):
         bench = self.bench()
         tunnel = bench.tunnel()
         for code in (
-            "internal",
             "draining",
             "no-backend",
             "unauthenticated",
@@ -326,7 +327,7 @@ class ResetTests(TunnelCase):
         bench = self.bench()
         one, two = bench.tunnel(), bench.tunnel()
         client = bench.ask()
-        one.reset(1, "internal")
+        one.reset(1, "draining")
         self.assertEqual(len(two.requests), 1)
         two.respond(1)
         self.assertAnswered(client)
@@ -340,7 +341,7 @@ class ResetTests(TunnelCase):
         client = bench.ask()
         for _ in range(10):
             if not client.status:
-                tunnel.reset(max(tunnel.requests), "internal")
+                tunnel.reset(max(tunnel.requests), "draining")
         self.assertFailed(client, 502, "agent-lost")
         self.assertEqual(len(tunnel.requests), 3)
 
