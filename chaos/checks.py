@@ -118,6 +118,8 @@ class Checks:
             self.agains += count == 2
             if not entry.ask.mayBeginAgain() or count > _MOST_BEGINNINGS:
                 yield entry, f"begun {count} times"
+        if entry.ended and line.time > entry.ended:
+            yield from self._checkUntouched(entry, line)
         agent = self._stage.agents.get(line.detail)
         if agent is None or agent.backend != entry.ask.backend:
             yield entry, f"brought by agent {line.detail}"
@@ -138,25 +140,22 @@ class Checks:
                 yield entry, "answered without its origin"
             elif result.symptom and not self._isExplained(entry):
                 yield entry, f"{result.symptom} for no reason"
+            for line in entry.seen:
+                if line.time <= entry.ended:
+                    yield from self._checkUntouched(entry, line)
             yield from self._checkTime(entry)
             yield from self._checkBeginning(entry)
             self._countSpared(entry)
 
     def lookBack(self) -> Iterable[tuple[Entry, str]]:
         """
-        Look at all requests once more, at the end.
+        Look for requests without an end, when all should have one.
 
         @return: what is wrong.
         """
         for entry in self._ledger.entries.values():
             if not entry.ended:
                 yield entry, "has no end"
-            elif (
-                entry.result.symptom in _UNTOUCHED
-                and entry.timesBegun(BEGUN)
-                and not entry.ask.mayBeginAgain()
-            ):
-                yield entry, f"begun, though it was answered by {entry.result.symptom}"
 
     def _troublesOf(self, entry: Entry) -> dict[str, list[Trouble]]:
         agents = self._stage.backends[entry.ask.backend].agents
@@ -207,6 +206,14 @@ class Checks:
             if began <= moment <= entry.ended
         )
 
+    def _checkUntouched(self, entry: Entry, line: Line) -> Iterable[tuple[Entry, str]]:
+        """
+        An error that says that nobody has begun is true.
+        """
+        untouched = entry.result.symptom in _UNTOUCHED
+        if line.what == BEGUN and untouched and not entry.ask.mayBeginAgain():
+            yield entry, "begun, though its answer says that nobody has"
+
     def _checkTime(self, entry: Entry) -> Iterable[tuple[Entry, str]]:
         took = entry.ended - entry.began
         bound = self.bounds.ofEntry(entry)
@@ -220,10 +227,14 @@ class Checks:
 
     def _checkBeginning(self, entry: Entry) -> Iterable[tuple[Entry, str]]:
         """
-        What an agent in trouble has been offered goes to one that works, once its lease is over.
+        What an agent that polls has been offered, and did not fetch, goes to one that works, once its lease is over.
         """
         began = min((line.time for line in entry.seen if line.what == BEGUN), default=0.0)
-        if began and not all(self._troublesOf(entry).values()):
+        troubles = self._troublesOf(entry)
+        poll = all(
+            self._stage.agents[name].transport == "poll" for name, each in troubles.items() if each
+        )
+        if began and poll and not all(troubles.values()):
             most = _MOST_LEASES * self._stage.times.claim + _MARGIN
             if began - entry.began > most:
                 yield (

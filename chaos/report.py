@@ -123,6 +123,7 @@ def plain(run: Run) -> str:
             (
                 (str(kind), count, right, f"{100 * right / count:.2f}")
                 for kind, (count, right) in run.checks.spared.items()
+                if kind.part in ("agent", "link")
             ),
         ),
         *_table(

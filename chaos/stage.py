@@ -16,7 +16,7 @@ from chaos.journal import JournalReader
 from chaos.programs import ChaosError, Program, freePorts
 from chaos.relay import Relay
 
-CARRIERS = ("poll", "tunnel", "both")
+CARRIERS = ("poll", "tunnel", "auto", "both")
 """What the agents of a run can use."""
 
 _START_TIME = 30.0
@@ -99,10 +99,10 @@ class Backend:
 
 
 _CAST = (
-    # Backend, then for each agent whether there is a relay, and its carrier where there are both.
-    ("solo", ((True, "tunnel"),)),
+    # Backend, then for each agent whether there is a relay, and its carrier in a run with both.
+    ("solo", ((True, "auto"),)),
     ("pair", ((True, "poll"), (False, "tunnel"))),
-    ("trio", ((True, "tunnel"), (True, "poll"), (False, "tunnel"))),
+    ("trio", ((True, "tunnel"), (True, "poll"), (False, "auto"))),
 )
 
 
@@ -215,7 +215,8 @@ class Stage:
             *(agent.program.printed("agent ready: ", _START_TIME) for agent in agents)
         )
         for agent in agents:
-            if f"over {agent.transport}" not in agent.program.tail(5):
+            carrier = agent.transport.replace("auto", "tunnel")
+            if f"over {carrier}" not in agent.program.tail(5):
                 raise ChaosError(f"{agent.name} has another carrier:\n{agent.program.tail(5)}")
 
     def stop(self, *, keep: bool) -> None:

@@ -5,7 +5,7 @@ The transports of the streaming server and client: what is needed of them, and h
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -75,7 +75,7 @@ class Outlet:
     public; a transport that is something else (TLS, another reactor's) is written to in the ordinary way.
     """
 
-    __slots__ = ("_aborted", "_direct", "_pieces", "_size", "_transport", "_turn")
+    __slots__ = ("_aborted", "_pieces", "_send", "_size", "_transport", "_turn")
 
     def __init__(self, transport: StreamTransport, producer: IPushProducer, turn: Turn) -> None:
         """
@@ -88,7 +88,9 @@ class Outlet:
         self._pieces: list[bytes] = []
         self._size = 0
         self._aborted = False
-        self._direct = isinstance(transport, tcp.Connection) and not isSecure(transport)
+        self._send: Callable[[bytes], int] | None = None
+        if isinstance(transport, tcp.Connection) and not isSecure(transport):
+            self._send = transport.getHandle().send
         turn.adopt(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
@@ -118,14 +120,17 @@ class Outlet:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         transport = self._transport
         if (
-            self._direct
+            self._send is not None
             and transport.connected
             and not transport.disconnecting
             and not transport.dataBuffer
             and not transport._tempDataBuffer
         ):
-            sent = transport.writeSomeData(data)
-            if isinstance(sent, int):
+            try:
+                sent = self._send(data)
+            except OSError:
+                pass  # the transport will find the same, and knows what to do
+            else:
                 if sent == len(data):
                     return
                 data = data[sent:]
