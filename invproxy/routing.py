@@ -29,9 +29,8 @@ class OpenRouter:
         @param head: the request as the client sent it.
         @raise Fault: no-backend or agent-offline.
         """
-        found = _findBackend(head.fields)
-        if found is not None:
-            named = found[1].rstrip(b" \t")
+        named = _findBackend(head.fields)
+        if named is not None:
             mailbox = self._mailboxes.get(named.decode("latin-1"))
             if mailbox is None:
                 raise Fault(NO_BACKEND, f"no backend {named[:60].decode('latin-1')!r}")

@@ -41,6 +41,41 @@ _SPECIAL = re.compile(
     rb"|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):[ \t]*([^\r\n]*))",
     re.IGNORECASE,
 ).findall
+
+# Most heads are plain: what means something to a proxy in them is one Host or one Content-Length, and perhaps a
+# "Connection: keep-alive" behind it. These expressions match nothing else, and take half the time of a closer look.
+_PLAIN_LINES = (
+    rb"(?:\r\n(?!(?=[CEHKPTUcehkptu][EOPRTXeoprtx])(?i:host|content-length|transfer-encoding|connection|upgrade|te"
+    rb"|expect|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):)"
+    + TOKEN
+    + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+"
+)
+_KEEP_ALIVE = rb"(?:\r\nConnection:[ ]?keep-alive(?=\r\n))?"
+_PLAIN_REQUEST = re.compile(
+    rb"("
+    + TOKEN
+    + rb"++) (/[\x21-\x22\x24-\x7e]*+) HTTP/1\.1("
+    + _PLAIN_LINES
+    + rb"\r\n[Hh]ost:[ \t]*([^\r\n\t ]++)"
+    + _PLAIN_LINES
+    + rb")"
+    + _KEEP_ALIVE
+    + rb"("
+    + _PLAIN_LINES
+    + rb")\r\n\r\n"
+).fullmatch
+_PLAIN_RESPONSE = re.compile(
+    rb"HTTP/1\.1 ([2-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)("
+    + _PLAIN_LINES
+    + rb"\r\n[Cc]ontent-[Ll]ength:[ ]?([0-9]{1,15})(?=\r\n)"
+    + _PLAIN_LINES
+    + rb")"
+    + _KEEP_ALIVE
+    + rb"("
+    + _PLAIN_LINES
+    + rb")\r\n\r\n"
+).fullmatch
+
 _dropLength = dropper(b"content-length")
 _dropExpect = dropper(b"expect")
 _HARMLESS_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
@@ -209,12 +244,28 @@ def parseRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> Requ
     @raise Fault: bad-request, target-too-long, head-too-large, expectation-failed, version-not-supported or
         not-implemented.
     """
+    plain = _PLAIN_REQUEST(data)
+    if plain is None:
+        return parseAnyRequest(data, limits, needsHost=needsHost)
+    method, target, block, host, rest = plain.groups()
+    if rest:
+        block += rest
+    _checkRequestLine(method, target, limits)
+    _checkSize(data, block, limits)
+    if not _AUTHORITY(host):
+        raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
+    return RequestHead(method, target, block, 0, 1, host)
+
+
+def parseAnyRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> RequestHead:
+    """
+    L{parseRequest} for any head, also such as are not plain.
+    """
     matched = _REQUEST(data)
     if matched is None:
         raise _requestFault(data, limits)
     method, target, version, block = matched.groups()
-    if len(method) + len(target) + 10 > limits.line:  # 10: two spaces and the version
-        raise Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
+    _checkRequestLine(method, target, limits)
     _checkSize(data, block, limits)
     minor = 1 if version == b"1" else 0
     hosts: list[bytes] = []
@@ -326,6 +377,28 @@ def parseResponse(
     @param upgrading: whether the request asked for an upgrade, so that a 101 is in order.
     @raise Fault: bad-request, head-too-large or not-implemented.
     """
+    plain = _PLAIN_RESPONSE(data)
+    if plain is None:
+        return parseAnyResponse(data, limits, method, upgrading=upgrading)
+    code, reason, block, length, rest = plain.groups()
+    if method == b"HEAD" or code in _BODYLESS or len(reason) + 12 > limits.line:
+        return parseAnyResponse(data, limits, method, upgrading=upgrading)
+    if rest:
+        block += rest
+    _checkSize(data, block, limits)
+    framing = int(length)
+    return ResponseHead(int(code), reason, block, framing, 1, True, None, framing != 0)
+
+
+_BODYLESS = frozenset((b"204", b"304"))
+
+
+def parseAnyResponse(
+    data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False
+) -> ResponseHead:
+    """
+    L{parseResponse} for any head, also such as are not plain.
+    """
     matched = _RESPONSE(data)
     if matched is None:
         raise _responseFault(data, limits)
@@ -397,6 +470,11 @@ def _dropHops(block: bytes, hops: list[bytes], options: list[bytes]) -> bytes:
         # With the CRLF behind it too, so that it cannot match the beginning of a longer line.
         block = block.replace(line + b"\r\n", b"\r\n", 1)
     return block[:-2]
+
+
+def _checkRequestLine(method: bytes, target: bytes, limits: Limits) -> None:
+    if len(method) + len(target) + 10 > limits.line:  # 10: two spaces and the version
+        raise Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
 
 
 def _checkSize(data: bytes, block: bytes, limits: Limits) -> None:

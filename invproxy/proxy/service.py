@@ -208,8 +208,6 @@ class ProxyService(Service):
         if self._accessLog is None or self.resource.isAgentCall(head):
             return
         now = self._reactor.seconds()
-        referer = _findReferer(head.fields)
-        userAgent = _findUserAgent(head.fields)
         self._accessLog.log(
             self._clientOf(stream) if self._isBehindProxies else _peerText(stream),
             stream.endUser,
@@ -220,8 +218,8 @@ class ProxyService(Service):
             stream.status,
             stream.sent,
             now - stream.began,
-            referer[1].rstrip(b" \t") if referer else b"",
-            userAgent[1].rstrip(b" \t") if userAgent else b"",
+            _findReferer(head.fields) or b"",
+            _findUserAgent(head.fields) or b"",
             stream.requestID,
             stream.error.name if stream.error else "",
         )

@@ -116,7 +116,7 @@ class ServerStream:
             channel.closing = True
         if channel.closing:
             hop += b"\r\nConnection: close"
-        if not _hasDate(head.fields):
+        if b"\r\nDate:" not in head.fields and not _hasDate(head.fields):
             hop += channel.site.date()
         channel.send(head.encode(hop))
 
