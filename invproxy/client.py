@@ -164,6 +164,8 @@ class ClientStream:
         connection.carry(self)
         early, self._early = self._early, []
         connection.send(self.head.encode(), *early)
+        if self._left == 0 and self.head.upgrade is None:
+            connection.flush()  # it is whole: nothing will be joined to it
         if self._paused:
             connection.pauseReading()
         if self._earlySize >= _MOST_EARLY and not connection.writingPaused:
@@ -204,11 +206,13 @@ class ClientConnection(Protocol):
     One connection to a server.
 
     @ivar send: writes pieces of bytes to the server.
+    @ivar flush: has what was written go out now.
     @ivar writingPaused: whether the server takes less than is written.
     """
 
     transport: StreamTransport  # type: ignore[assignment]
     send: Callable[..., None]
+    flush: Callable[[], None]
     writingPaused = False
     _reader: ResponseReader
     _stream: ClientStream | None = None
@@ -241,6 +245,7 @@ class ClientConnection(Protocol):
     def connectionMade(self) -> None:
         self._outlet = Outlet(self.transport, self, self._client.turn)
         self.send = self._outlet.write
+        self.flush = self._outlet.flush
         self._client.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:

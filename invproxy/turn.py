@@ -26,8 +26,11 @@ from zope.interface import implementer
 
 _log = Logger(namespace="invproxy.transport")
 
-_MOST_EVENTS = 256
-"""Sockets that are read in one batch."""
+_MOST_EVENTS = 16
+"""
+Sockets that are read in one batch. What they bring goes on together, in one system call for a tunnel; but were it many
+more, the next process would have nothing to do while we read, and we nothing while it does.
+"""
 
 _LONGEST_STAY = 0.005
 """Seconds for which batches are read and awaited, before the rest of the program has its turn."""
