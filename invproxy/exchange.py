@@ -215,6 +215,12 @@ class Exchange:
         """
         return self.state >= RESPONDING
 
+    def isUntouched(self) -> bool:
+        """
+        Say whether no harm is done if the client sends the request again: no agent has it, or it may be repeated.
+        """
+        return self.state <= CLAIMED or self.head.isReplayable()
+
     def isUpgraded(self) -> bool:
         """
         Say whether the answer is a 101, so that both directions are raw bytes.
@@ -304,6 +310,8 @@ class Exchange:
         """
         Take note that the agent has not begun with the request, and will not: another may have it, whatever it asks.
         """
+        if self.state == RESPONDING:
+            self.fail(Fault(AGENT_LOST))
         if self.state != FETCHED:
             return
         self.carrier = None

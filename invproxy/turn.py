@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import select
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorTime, IReadDescriptor
@@ -104,16 +103,17 @@ class Turn:
             self._sockets.adopt(transport)
 
 
-_turns: WeakKeyDictionary[IReactorTime, Turn] = WeakKeyDictionary()
+_NAME = "_invproxyTurn"
 
 
 def turnOf(clock: IReactorTime) -> Turn:
     """
-    Find the turn of a reactor.
+    Find the turn of a reactor, which keeps it.
     """
-    turn = _turns.get(clock)
+    turn: Turn | None = getattr(clock, _NAME, None)
     if turn is None:
-        turn = _turns[clock] = Turn(clock)
+        turn = Turn(clock)
+        setattr(clock, _NAME, turn)
     return turn
 
 
@@ -121,7 +121,7 @@ def _canAdopt(reactor: object) -> bool:
     # It leans on what is not public: where that is missing, nothing is adopted.
     return all(
         hasattr(reactor, name)
-        for name in ("_poller", "_disconnectSelectable", "timeout", "addReader")
+        for name in ("_reads", "_disconnectSelectable", "timeout", "addReader")
     ) and isinstance(getattr(reactor, "_poller", None), getattr(select, "epoll", ()))
 
 
@@ -136,10 +136,9 @@ class _Sockets:
         self._turn = turn
         self._reactor = reactor
         self._readers: dict[int, Any] = {}
-        # Sockets that wait to write, and those of them that are read as well. They are the reactor's, wholly: of a
-        # socket that breaks, it must read what has come before it takes it for lost.
+        # Sockets that wait to write. They are the reactor's, wholly: of one that breaks, it must read what has come
+        # before it takes it for lost.
         self._writers: set[int] = set()
-        self._lent: dict[int, Any] = {}
         self._epoll = select.epoll()
         self._either = select.poll()
         self._either.register(self._epoll, select.POLLIN)
@@ -159,7 +158,6 @@ class _Sockets:
     def addReader(self, reader: Any) -> None:
         number = reader.fileno()
         if number in self._writers:
-            self._lent[number] = reader
             self._reactor.addReader(reader)
         elif number not in self._readers:
             self._epoll.register(number, select.EPOLLIN)
@@ -169,34 +167,33 @@ class _Sockets:
 
     def removeReader(self, reader: Any) -> None:
         number = reader.fileno()
-        if self._lent.pop(number, None) is not None:
-            self._reactor.removeReader(reader)
-        elif self._readers.pop(number, None) is not None:
+        if self._readers.pop(number, None) is not None:
             self._epoll.unregister(number)
             if not self._readers:
                 self._reactor.removeReader(self)
+        elif number in self._writers:
+            self._reactor.removeReader(reader)
 
     def addWriter(self, writer: Any) -> None:
         number = writer.fileno()
-        if number not in self._writers:
-            isRead = number in self._readers
-            if isRead:
-                self.removeReader(writer)
-            self._writers.add(number)
-            if isRead:
-                self.addReader(writer)
-            self._reactor.addWriter(writer)
+        if number in self._writers:
+            return
+        if number in self._readers:
+            self.removeReader(writer)
+            self._reactor.addReader(writer)
+        self._writers.add(number)
+        self._reactor.addWriter(writer)
 
     def removeWriter(self, writer: Any) -> None:
         number = writer.fileno()
-        if number in self._writers:
-            self._reactor.removeWriter(writer)
-            isRead = number in self._lent
-            if isRead:
-                self.removeReader(writer)
-            self._writers.discard(number)
-            if isRead:
-                self.addReader(writer)
+        if number not in self._writers:
+            return
+        self._writers.discard(number)
+        self._reactor.removeWriter(writer)
+        # Unless the reactor has stopped reading it, as its peer has said all.
+        if number in self._reactor._reads:
+            self._reactor.removeReader(writer)
+            self.addReader(writer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -211,8 +208,9 @@ class _Sockets:
 
     def doRead(self) -> None:
         """
-        Read what is ready, and as long as nothing else is to be done, wait for more right here: a pass through the main
-        loop costs as much as a request.
+        Read what is ready, and for a moment, unless a timer is due or a socket waits to write, wait for more right
+        here: a pass through the main loop costs as much as a request. While there is no rest, everything else in the
+        reactor has its turn that moment later.
         """
         seconds = self._reactor.seconds
         until = seconds() + _LONGEST_STAY
@@ -244,7 +242,10 @@ class _Sockets:
                     why = CONNECTION_DONE  # all that came was read
                 if why:
                     self.removeReader(reader)
-                    self._reactor._disconnectSelectable(reader, why, True)
+                    try:
+                        self._reactor._disconnectSelectable(reader, why, True)
+                    except Exception:
+                        _log.failure("a connection failed on its end")
         finally:
             self._turn.end()
 

@@ -34,7 +34,7 @@ from invproxy.timers import Wheel
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
-from invproxy.wire.frames import LAST, RESPONSE, FrameError, frame, parseRequestPayload
+from invproxy.wire.frames import LAST, RESET, RESPONSE, FrameError, frame, parseRequestPayload
 from invproxy.wire.handshake import ClientHandshake, HandshakeError
 from invproxy.wire.hello import Hello
 from invproxy.wire.poll import USER_ID
@@ -189,7 +189,29 @@ class AgentStream(Stream):
             raise FrameError(f"DATA behind the end of the request on stream {self.number}")
         if self._status == 0:
             self.session.startClock(self)
-        self.upload.write(data)
+        try:
+            self.upload.write(data)
+        except Exception:
+            self._broke()
+
+    def _broke(self) -> None:
+        """
+        Give up the exchange, and no other: the origin has raised an exception.
+        """
+        _log.failure(
+            "the origin failed on the body of {method} {target}",
+            method=self.head.method,
+            target=self.head.target,
+        )
+        upload = self.upload
+        self.fail(Fault(INTERNAL))
+        self._abort(upload, Fault(INTERNAL))
+
+    def _abort(self, upload: IUpload, fault: Fault) -> None:
+        try:
+            upload.abort(fault)
+        except Exception:
+            _log.failure("the origin failed on being told: {fault}", fault=fault)
 
     def deliverEnd(self, trailers: bytes) -> None:
         if self._requestEnded:
@@ -198,9 +220,16 @@ class AgentStream(Stream):
             try:
                 checkTrailers(trailers, _LIMITS)
             except Fault as fault:
-                raise FrameError(fault.detail) from None
+                upload = self.upload
+                self.fail(fault)
+                self._abort(upload, fault)
+                return
         self._requestEnded = True
-        self.upload.finish(trailers)
+        try:
+            self.upload.finish(trailers)
+        except Exception:
+            self._broke()
+            return
         if self._isEnded and not self._queued:
             self.close()
 
@@ -212,7 +241,7 @@ class AgentStream(Stream):
         Break off towards the origin; the stream is closed already.
         """
         upload, self.upload = self.upload, DISCARD
-        upload.abort(fault)
+        self._abort(upload, fault)
 
 
 class AgentSession(Session[AgentStream]):
@@ -247,7 +276,7 @@ class AgentSession(Session[AgentStream]):
             slot=slot,
             window=INITIAL,
             streams=max(1, settings.maxExchanges // settings.connections),
-            head=_LIMITS.head + 65536,
+            head=_LIMITS.head,
         )
         super().__init__(
             clock, turnOf(clock), wheel, hello, isClient=True, timeout=settings.linkTimeout
@@ -293,7 +322,11 @@ class AgentSession(Session[AgentStream]):
         try:
             head = parseRequest(wire, _LIMITS, needsHost=False)
         except Fault as fault:
-            raise FrameError(f"a REQUEST that is none: {fault.detail}") from None
+            # The proxy and we do not agree on what a request is: that concerns this one alone.
+            _log.warn("the proxy sent a request that is none: {fault}", fault=fault)
+            text = f"{fault.code.name} {fault.detail}".encode()[:1000]
+            self.put(frame(RESET, number, text, LAST))
+            return
         settings = self._settings
         stream = AgentStream(self, number, head)
         self.streams[number] = stream
@@ -370,7 +403,7 @@ class AgentSession(Session[AgentStream]):
         for stream in streams:
             stream.giveUp(Fault(AGENT_LOST, reason))
         if not self.ready.called:
-            self.ready.errback(TunnelLost(reason))
+            self.ready.errback(TunnelLost(reason, self.closeCode))
         self._leave(reason)
         if not self.gone.called:
             self.gone.callback(None)
@@ -383,7 +416,13 @@ class AgentSession(Session[AgentStream]):
 class TunnelLost(Exception):
     """
     A tunnel came to an end before it was ready; the text says why.
+
+    @ivar code: the close code, or 0.
     """
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class TunnelRefused(Exception):

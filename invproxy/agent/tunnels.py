@@ -24,7 +24,9 @@ from invproxy.agent.tunneler import AgentSession, TunnelCall, TunnelLost, Tunnel
 from invproxy.http1.fields import value
 from invproxy.interfaces import IOrigin
 from invproxy.timers import Wheel
+from invproxy.tunnel.life import REPLACED
 from invproxy.wire.poll import FEATURES
+from invproxy.wire.websocket import PROTOCOL_ERROR
 
 _log = Logger(namespace="invproxy.agent")
 
@@ -170,6 +172,9 @@ class TunnelCarrier:
         self._watcher.tunnelUp(slot)
         self._ready()
         reason = await session.left
+        if session.closeCode == REPLACED:
+            # Another agent goes by the same name, as copies of a machine do: be somebody else.
+            self._instance = secrets.token_hex(8)
         if self._running:
             self._watcher.tunnelDown(slot, ProxyRefusal(reason, isPassing=True), wasUp=True)
         slot.afterRefusal.succeed()
@@ -182,7 +187,11 @@ class TunnelCarrier:
             return 0.0, False
         if not isinstance(error, TunnelRefused):
             if isinstance(error, TunnelLost):
-                error = ProxyRefusal(str(error), isPassing=True)
+                mayPass = error.code != PROTOCOL_ERROR
+                error = ProxyRefusal(str(error), isPassing=mayPass)
+                if not mayPass:
+                    self._watcher.tunnelDown(slot, error, wasUp=False)
+                    return slot.afterRefusal.fail(), False
             self._watcher.tunnelDown(slot, error, wasUp=False)
             return slot.again.fail(), True
         refusal = refusalOf(error.status, error.fields, self._reactor.seconds())
@@ -212,8 +221,12 @@ class TunnelCarrier:
 
         call = TunnelCall(session, self._link.tunnelCall())
         slow = self._reactor.callLater(_SLOW, self._watcher.tunnelSlow, slot)
-        # A server of the original's takes the handshake for a poll, and what its answer names is named only once.
-        overdue = self._reactor.callLater(self._settings.pollTimeout, session.ready.cancel)
+        settings = self._settings
+        patience = settings.connectTimeout + settings.linkTimeout
+        if not self._isAlone:
+            # A server of the original's takes the handshake for a poll, and what its answer names is named only once.
+            patience = max(patience, settings.pollTimeout)
+        overdue = self._reactor.callLater(patience, session.ready.cancel)
         call.begin(self._link.streaming, refused)
         try:
             await session.ready

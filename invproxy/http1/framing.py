@@ -217,6 +217,8 @@ def checkTrailers(block: bytes, limits: Limits) -> bytes:
     """
     if not block:
         return block
+    if len(block) > limits.trailers:
+        raise Fault(BAD_REQUEST, f"a trailer section of more than {limits.trailers} bytes")
     if not _TRAILERS(block):
         raise Fault(BAD_REQUEST, "a malformed trailer section")
     if block.count(b"\r\n") > limits.fields:

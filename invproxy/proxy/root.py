@@ -13,7 +13,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from invproxy.errors import DRAINING, NO_BACKEND, Fault
+from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
@@ -185,7 +185,7 @@ class ProxyResource(StreamResource):
         Break off what is still in flight, and send the agents that wait away.
         """
         for exchange in list(self.mailboxes.exchanges.values()):
-            exchange.fail(Fault(DRAINING))
+            exchange.fail(Fault(DRAINING if exchange.isUntouched() else AGENT_LOST))
         self.mailboxes.release()
         self.tunnels.close()
         self._wheel.stop()

@@ -5,7 +5,7 @@ The proxy's side of the tunnel: one session for each, which takes the exchanges 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -28,7 +28,7 @@ from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
 from invproxy.proxy.streams import answerAtOnce
 from invproxy.timers import Wheel
-from invproxy.tunnel.life import GOING_AWAY
+from invproxy.tunnel.life import GOING_AWAY, REPLACED
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
@@ -40,9 +40,6 @@ from invproxy.wire.windows import INITIAL
 
 _log = Logger(namespace="invproxy.proxy")
 
-_REPLACED = 4000
-"""The close code of a tunnel whose agent has opened another in its place."""
-
 _AGENTS_CODES = AGENTS_CODES | {
     "internal",
     "bad-request",
@@ -53,6 +50,9 @@ _AGENTS_CODES = AGENTS_CODES | {
     "not-implemented",
 }
 """Why an origin may have refused a request, as the code of a RESET; with any other, the agent is taken for lost."""
+
+_MOST_INTERIMS = 100
+"""Interim responses that one exchange may have."""
 
 _MOST_OUTER = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
@@ -67,15 +67,26 @@ class ProxyStream(Stream):
     One exchange in a tunnel: where the body of its request goes, and whence its response comes.
 
     @ivar exchange: the exchange.
+    @ivar isBegun: whether the agent has shown that it works on it.
     """
 
-    __slots__ = ("_isAnswered", "_left", "_requestEnded", "_responseEnded", "exchange")
+    __slots__ = (
+        "_interims",
+        "_isAnswered",
+        "_left",
+        "_requestEnded",
+        "_responseEnded",
+        "exchange",
+        "isBegun",
+    )
 
     session: ProxySession
 
     def __init__(self, session: ProxySession, number: int, exchange: Exchange) -> None:
         super().__init__(session, number)
         self.exchange = exchange
+        self.isBegun = False
+        self._interims = 0
         self._isAnswered = False
         self._left = -1
         self._requestEnded = False
@@ -94,7 +105,12 @@ class ProxyStream(Stream):
             head.framing == 0 and not self.exchange.isUpgraded()
         ):
             return
-        self.sendLast(trailers)
+        peer = self.session.peer
+        assert peer is not None
+        if len(trailers) > peer.head:
+            self.exchange.fail(Fault(HEAD_TOO_LARGE, "trailers larger than the agent takes"))
+        else:
+            self.sendLast(trailers)
 
     def abort(self, fault: Fault) -> None:
         self.reset(fault)
@@ -120,6 +136,7 @@ class ProxyStream(Stream):
 
     def receiveResponse(self, payload: bytes, flags: int) -> None:
         exchange = self.exchange
+        self.isBegun = True
         if self._isAnswered:
             raise FrameError(f"a second final RESPONSE on stream {self.number}")
         request = exchange.head
@@ -136,7 +153,13 @@ class ProxyStream(Stream):
         if head.status < 200 and head.status != 101:
             if flags & LAST:
                 raise FrameError(f"an interim RESPONSE as the last on stream {self.number}")
-            exchange.inform(head)
+            self._interims += 1
+            if self._interims > _MOST_INTERIMS:
+                self._refuse(f"more than {_MOST_INTERIMS} interim responses")
+            elif (
+                not self._isHeld or head.status == 100
+            ):  # else the client does not keep up with them
+                exchange.inform(head)
             return
         self._isAnswered = True
         self._left = -1 if head.status == 101 else head.framing
@@ -148,6 +171,10 @@ class ProxyStream(Stream):
         fault = Fault(ORIGIN_BAD_RESPONSE, detail)
         self.reset(fault)
         self.exchange.fail(fault)
+
+    def addCredit(self, credit: int) -> None:
+        self.isBegun = True
+        super().addCredit(credit)
 
     def deliver(self, data: bytes) -> None:
         if not self._isAnswered or self._responseEnded:
@@ -227,6 +254,7 @@ class ProxySession(Session[ProxyStream]):
         self.limits = limits
         self._answer = answer
         self._tunnels = tunnels
+        self._agent = getattr(answer.peer.address, "host", "a UNIX socket")
         self._callEnded = False
         self._mostStreams = 0
 
@@ -304,13 +332,16 @@ class ProxySession(Session[ProxyStream]):
             self.mailbox.leave(before)
         self.mailbox.join(self)
         if before is not None:
-            before.life.close(_REPLACED, "replaced by a newer tunnel of the same agent")
+            before.life.close(REPLACED, "replaced by a newer tunnel of the same agent")
 
     def dismissed(self, last: int) -> None:
         self.mailbox.leave(self)
         for stream in [stream for number, stream in self.streams.items() if number > last]:
             stream.close()
-            stream.exchange.refuse()
+            if stream.isBegun:  # whatever it says now
+                self._giveUp(stream, stream.exchange.loseAgent)
+            else:
+                self._giveUp(stream, stream.exchange.refuse)
 
     def sayGoAway(self) -> None:
         self.mailbox.leave(self)
@@ -319,9 +350,20 @@ class ProxySession(Session[ProxyStream]):
     def ended(self, reason: str, streams: list[ProxyStream]) -> None:
         self._tunnels.forget(self)
         self.mailbox.leave(self)
-        _log.info("tunnel of {backend} closed: {why}", backend=self.mailbox.backend, why=reason)
+        _log.info(
+            "tunnel of {backend} from {agent} closed: {why}",
+            backend=self.mailbox.backend,
+            agent=self._agent,
+            why=reason,
+        )
         for stream in streams:
-            stream.exchange.loseAgent()
+            self._giveUp(stream, stream.exchange.loseAgent)
+
+    def _giveUp(self, stream: ProxyStream, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:
+            _log.failure("{exchange} could not be given up", exchange=stream.exchange)
 
 
 class TunnelResource(AgentResource):

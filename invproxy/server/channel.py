@@ -138,6 +138,8 @@ class Channel(Protocol):
             self._work(data)
 
     def readConnectionLost(self) -> None:
+        if self._readingEnded:
+            return
         stream = self._stream
         self._readingEnded = True
         if stream is None or (stream.finished and not self._raw):

@@ -4,6 +4,9 @@ The connections of the streaming client: made, kept, found dead, and closed.
 
 from __future__ import annotations
 
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+
 from invproxy.errors import CLIENT_GONE, ORIGIN_BAD_RESPONSE, ORIGIN_REFUSED, Fault
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead, ResponseHead
@@ -389,6 +392,9 @@ class RetryTests(ClientTestCase):
         answer = RecordingAnswer()
         answer.ask(self.client, requestHead())
         self.upload(answer).pauseAnswer()
+        # It is not read, but may be found broken by other means.
+        [kept] = self.client.connections
+        kept.transport.connectionLost(Failure(ConnectionLost()))  # type: ignore[attr-defined]
         self.network.pump()
         self.serve(OK)
         self.assertIsNone(answer.head)

@@ -11,8 +11,9 @@ from functools import partial
 from automat import NoTransition
 from twisted.trial.unittest import SynchronousTestCase
 
-from invproxy.tunnel.life import GOING_AWAY, PROTOCOL_ERROR, Life, makeLife
+from invproxy.tunnel.life import GOING_AWAY, Life, makeLife
 from invproxy.wire.hello import Hello
+from invproxy.wire.websocket import PROTOCOL_ERROR
 
 HELLO = Hello(node="n")
 

@@ -9,12 +9,13 @@ from typing import Protocol
 from automat import TypeMachineBuilder
 
 from invproxy.wire.hello import Hello
+from invproxy.wire.websocket import PROTOCOL_ERROR
 
 GOING_AWAY = 1001
 """The close code of whoever stops, or has no more use for the tunnel."""
 
-PROTOCOL_ERROR = 1002
-"""The close code for what breaks the protocol."""
+REPLACED = 4000
+"""The close code of a tunnel whose agent has opened another in its place."""
 
 
 class Life(Protocol):

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from invproxy.errors import AGENT_LOST, CODES, Fault
 from invproxy.timers import Wheel
-from invproxy.tunnel.life import GOING_AWAY, PROTOCOL_ERROR, makeLife
+from invproxy.tunnel.life import GOING_AWAY, makeLife
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import Turn
 from invproxy.wire.frames import (
@@ -40,6 +40,7 @@ from invproxy.wire.websocket import (
     NO_STATUS,
     PING,
     PONG,
+    PROTOCOL_ERROR,
     Keys,
     MessageDecoder,
     Violation,
@@ -61,8 +62,22 @@ _MOST_COLLECTED = 65536
 _CLOSING = 2.0
 """Seconds for which the end of the link is awaited once we have closed the tunnel."""
 
+_LATE = 0.5
+"""Seconds by which a deadline may be noticed late, so that it is set by so much earlier."""
+
 _PINGS = 4
 """Pings of which the fastest answer counts as the round trip."""
+
+_MOST_SHOWN = 200
+"""Characters of a peer's text that are shown in the log."""
+
+
+def printable(text: str) -> str:
+    """
+    Make a peer's text fit for one line of the log.
+    """
+    return "".join(each if each.isprintable() else "?" for each in text[:_MOST_SHOWN])
+
 
 S = TypeVar("S", bound=Stream)
 
@@ -79,6 +94,7 @@ class Session(Generic[S]):
     @ivar granted: how many bytes may be sent on a new stream.
     @ivar streams: those that are open, by their numbers.
     @ivar last: the highest number of a stream so far.
+    @ivar closeCode: the close code with which either side has closed it, or 0.
     @ivar heardAt: when something came from the peer last, in seconds on the clock.
     @ivar budget: what the windows may grow by.
     """
@@ -113,12 +129,13 @@ class Session(Generic[S]):
         self.granted = 0
         self.streams: dict[int, S] = {}
         self.last = 0
+        self.closeCode = 0
         self.budget = Budget()
         self.heardAt = clock.seconds()
         self._turn = turn
         self._wheel = wheel
         self._keys = (keys or Keys()) if isClient else None
-        self._timeout = timeout
+        self._timeout = timeout - _LATE
         self._began = self._pingedAt = 0.0
         # The client asks first, so that in the rule only one of the two does.
         self._quiet = timeout / 3 if isClient else timeout / 2
@@ -315,12 +332,14 @@ class Session(Generic[S]):
             return  # a source that has been asked for more gave it at once
         self._isSending = True
         ring = self._ring
-        while ring and not self.isPaused:
-            stream = ring.popleft()
-            if stream.sendNext():
-                ring.append(stream)
-        self._isSending = False
-        self.isFree = not (ring or self.isPaused)
+        try:
+            while ring and not self.isPaused:
+                stream = ring.popleft()
+                if stream.sendNext():
+                    ring.append(stream)
+        finally:
+            self._isSending = False
+            self.isFree = not (ring or self.isPaused or self._isClosed)
 
     def _sendControl(self, opcode: int, payload: bytes) -> None:
         if not self._isClosed:
@@ -346,9 +365,10 @@ class Session(Generic[S]):
     def closed(self, code: int, reason: str) -> None:
         if self._isClosed:
             return
+        self.closeCode = code
         self._sendControl(CLOSE, closePayload(code if code != NO_STATUS else GOING_AWAY))
         self._endLink()
-        self.life.lose(f"the peer closed it: {reason or 'no reason given'} ({code})")
+        self.life.lose(f"the peer closed it: {printable(reason) or 'no reason given'} ({code})")
 
     # What is received: frames.
 
@@ -387,7 +407,7 @@ class Session(Generic[S]):
     def _reset(self, stream: S, payload: bytes) -> None:
         name, _, detail = payload.decode("utf-8", "replace").partition(" ")
         stream.close()
-        stream.deliverReset(Fault(CODES.get(name, AGENT_LOST), detail[:200]))
+        stream.deliverReset(Fault(CODES.get(name, AGENT_LOST), printable(detail)))
 
     def requestReceived(self, number: int, flags: int, payload: bytes) -> None:
         """
@@ -435,6 +455,7 @@ class Session(Generic[S]):
             self.life.empty()
 
     def shut(self, code: int, reason: str) -> None:
+        self.closeCode = code
         self._sendControl(CLOSE, closePayload(code, reason))
         self._isClosed = True
         self._endLink()
@@ -488,7 +509,7 @@ class Session(Generic[S]):
         if silent >= self._timeout or (self.peer is None and now >= self._began + self._timeout):
             self.abortLink()
             what = "nothing" if self.peer is not None else "no HELLO"
-            self.life.lose(f"{what} came for {self._timeout:g} s")
+            self.life.lose(f"{what} came for {self._timeout + _LATE:g} s")
             return 0.0
         if silent >= self._quiet or (self.streams and now >= self._pingedAt + self._quiet):
             self._ping()

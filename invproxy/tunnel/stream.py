@@ -8,7 +8,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from invproxy.errors import Fault
-from invproxy.wire.frames import CREDIT, END, LAST, RESET, FrameError, frame, linesOf, numberFrame
+from invproxy.wire.frames import (
+    CREDIT,
+    END,
+    LAST,
+    MOST_CREDIT,
+    RESET,
+    FrameError,
+    frame,
+    linesOf,
+    numberFrame,
+)
 from invproxy.wire.windows import Window
 
 if TYPE_CHECKING:
@@ -140,6 +150,8 @@ class Stream:
         Take note that so many bytes more may be sent.
         """
         self._credit += credit
+        if self._credit > MOST_CREDIT:
+            raise FrameError(f"more credit than {MOST_CREDIT} bytes on stream {self.number}")
         if self._queued:
             self._schedule()
 
@@ -149,6 +161,8 @@ class Stream:
 
         @param trailers: a block of trailer fields.
         """
+        if self._ending:
+            return
         self._trailers = trailers
         self._ending = True
         if not self._queued:

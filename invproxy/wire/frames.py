@@ -25,6 +25,9 @@ OVERHEAD = 10
 MOST_STREAMS = 0x7FFFFFFF
 """The highest number of a stream; a tunnel that has come so far is replaced."""
 
+MOST_CREDIT = 0x7FFFFFFF
+"""The most bytes that may be sent on a stream at a time."""
+
 _header = Struct(">IIBB")
 _unpack = _header.unpack_from
 _number = Struct(">I")

@@ -18,6 +18,7 @@ _isVersion = re.compile(r"([0-9]{1,4})\.[0-9]{1,4}").fullmatch
 _isName = re.compile(r"[0-9A-Za-z._\-]{0,64}").fullmatch
 
 _MOST = 0x7FFFFFFF
+_MOST_BYTES = 4096
 
 
 @frozen(kw_only=True)
@@ -58,6 +59,8 @@ def parseHello(payload: bytes) -> Hello:
 
     @raise FrameError: if it is none, or of another major version.
     """
+    if len(payload) > _MOST_BYTES:
+        raise FrameError(f"a HELLO of more than {_MOST_BYTES} bytes")
     try:
         found = json.loads(payload)
     except (ValueError, RecursionError):
