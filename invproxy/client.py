@@ -309,7 +309,7 @@ class ClientConnection(Protocol):
         if stream is None or reader.head is None:
             return
         # The connection is let go of first, as the end of one answer may bring the next request.
-        if not self.isRaw():
+        if reader.head.status != 101:
             self._release(stream)
             if not stream.isWhole():
                 self.abort()  # the server wants no more of it

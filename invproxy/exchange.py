@@ -77,6 +77,7 @@ class Exchange:
     @ivar carrier: what took the request, if anything has.
     @ivar answer: the client's end.
     @ivar error: why it failed.
+    @ivar upgraded: whether the answer is a 101, so that both directions are raw bytes.
     """
 
     __slots__ = (
@@ -88,7 +89,6 @@ class Exchange:
         "_ended",
         "_holder",
         "_unclaimed",
-        "_upgraded",
         "_wheel",
         "askedAt",
         "began",
@@ -106,6 +106,7 @@ class Exchange:
         "since",
         "state",
         "stirredAt",
+        "upgraded",
     )
 
     def __init__(
@@ -157,7 +158,7 @@ class Exchange:
         self._ended = ended
         self._holder: object = None
         self._unclaimed: Callable[[Exchange], None] | None = None
-        self._upgraded = False
+        self.upgraded = False
         self._wheel = wheel
         self.body = RequestBody(self, maxBody, checkTrailers)
         if clocks.queue:
@@ -220,12 +221,6 @@ class Exchange:
         Say whether no harm is done if the client sends the request again: no agent has it, or it may be repeated.
         """
         return self.state <= CLAIMED or self.head.isReplayable()
-
-    def isUpgraded(self) -> bool:
-        """
-        Say whether the answer is a 101, so that both directions are raw bytes.
-        """
-        return self._upgraded
 
     def isFetchable(self) -> bool:
         """
@@ -400,7 +395,7 @@ class Exchange:
         if self.state != FETCHED:
             return
         self._enter(RESPONDING)
-        self._upgraded = head.status == 101
+        self.upgraded = head.status == 101
         self.body.drop()
         head.fields = _dropProxysOwn(head.fields)
         self.answer.respond(head)
@@ -414,7 +409,7 @@ class Exchange:
         if self.state != RESPONDING or self._answerEnded:
             return
         self._answerEnded = True
-        if not self._upgraded or self._clientClosed:
+        if not self.upgraded or self._clientClosed:
             self._end(DONE)
         self.answer.finish(_dropProxysOwn(trailers) if trailers else trailers)
 

@@ -271,7 +271,7 @@ class Mailboxes:
         Say whether no agent of a backend has called for too long.
         """
         return (
-            not mailbox.isAttended()
+            not (mailbox._takers or mailbox._waiters)
             and self._clock.seconds() - mailbox.lastSeen() > self._offlineAfter
         )
 

@@ -132,8 +132,7 @@ class RequestBody:
 
     def _deliverEnd(self, exchange: Exchange, carrier: IUpload) -> None:
         carrier.finish(self._trailers)
-        if not exchange.head.isReplayable():
-            self._isPassedOn = True
+        self._isPassedOn = not exchange.head.isReplayable()
 
     def drop(self) -> None:
         """

@@ -25,10 +25,11 @@ from zope.interface import implementer
 
 _log = Logger(namespace="invproxy.transport")
 
-_MOST_EVENTS = 16
+_LEAST_EVENTS = 16
 """
-Sockets that are read in one batch. What they bring goes on together, in one system call for a tunnel; but were it many
-more, the next process would have nothing to do while we read, and we nothing while it does.
+Sockets that are read in one batch, or an eighth of all, if that is more. What they bring goes on together, in one
+system call for a tunnel; but were it many more, the next process would have nothing to do while we read, and we nothing
+while it does.
 """
 
 _LONGEST_STAY = 0.005
@@ -228,7 +229,7 @@ class _Sockets:
         readers = self._readers
         self._turn.begin()
         try:
-            for number, event in self._epoll.poll(0, _MOST_EVENTS):
+            for number, event in self._epoll.poll(0, max(_LEAST_EVENTS, len(readers) >> 3)):
                 reader = readers.get(number)
                 if reader is None:
                     continue  # one before it has put an end to it
@@ -254,4 +255,7 @@ class _Sockets:
         The reactor has stopped.
         """
         for reader in list(self._readers.values()):
-            reader.connectionLost(reason)
+            try:
+                reader.connectionLost(reason)
+            except Exception:
+                _log.failure("a connection failed on its end")

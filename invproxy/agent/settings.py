@@ -56,6 +56,12 @@ class AgentSettings:
     stripCredentials: bool = False
     rewriteHost: bytes | None = None
 
+    def adaptsRequests(self) -> bool:
+        """
+        Say whether requests are changed on their way to the origin.
+        """
+        return self.forwardUserID or self.stripCredentials or self.rewriteHost is not None
+
     def __attrs_post_init__(self) -> None:
         """
         @raise ConfigError: if one of them cannot be used.

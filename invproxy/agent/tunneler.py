@@ -138,7 +138,7 @@ class AgentStream(Stream):
             return True
         upload = self.upload
         self.fail(Fault(ORIGIN_BAD_RESPONSE, f"a head of more than {most} bytes"))
-        upload.abort(Fault(CLIENT_GONE))
+        self.abort(upload, Fault(CLIENT_GONE))
         return False
 
     def write(self, data: bytes) -> None:
@@ -172,10 +172,16 @@ class AgentStream(Stream):
     # What the tunnel wants.
 
     def pauseSource(self) -> None:
-        self.upload.pauseAnswer()
+        try:
+            self.upload.pauseAnswer()
+        except Exception:
+            self._broke()
 
     def resumeSource(self) -> None:
-        self.upload.resumeAnswer()
+        try:
+            self.upload.resumeAnswer()
+        except Exception:
+            self._broke()
 
     def lastSent(self) -> None:
         if self._status != 101 or self._requestEnded:
@@ -205,9 +211,13 @@ class AgentStream(Stream):
         )
         upload = self.upload
         self.fail(Fault(INTERNAL))
-        self._abort(upload, Fault(INTERNAL))
+        self.upload = DISCARD
+        self.abort(upload, Fault(INTERNAL))
 
-    def _abort(self, upload: IUpload, fault: Fault) -> None:
+    def abort(self, upload: IUpload, fault: Fault) -> None:
+        """
+        Tell the origin that nobody wants its answer.
+        """
         try:
             upload.abort(fault)
         except Exception:
@@ -222,16 +232,23 @@ class AgentStream(Stream):
             except Fault as fault:
                 upload = self.upload
                 self.fail(fault)
-                self._abort(upload, fault)
+                self.abort(upload, fault)
                 return
         self._requestEnded = True
+        self.endRequest(trailers)
+        if self._isEnded and not self._queued:
+            self.close()
+
+    def endRequest(self, trailers: bytes = b"") -> None:
+        """
+        Tell the origin that the request has come to its end.
+
+        @param trailers: a block of trailer fields.
+        """
         try:
             self.upload.finish(trailers)
         except Exception:
             self._broke()
-            return
-        if self._isEnded and not self._queued:
-            self.close()
 
     def deliverReset(self, fault: Fault) -> None:
         self.giveUp(fault)
@@ -241,7 +258,7 @@ class AgentStream(Stream):
         Break off towards the origin; the stream is closed already.
         """
         upload, self.upload = self.upload, DISCARD
-        self._abort(upload, fault)
+        self.abort(upload, fault)
 
 
 class AgentSession(Session[AgentStream]):
@@ -288,6 +305,7 @@ class AgentSession(Session[AgentStream]):
         self._upload: IUpload = DISCARD
         self._origin = origin
         self._settings = settings
+        self._adapts = settings.adaptsRequests()
 
     def begin(self, upload: IUpload) -> None:
         """
@@ -330,9 +348,11 @@ class AgentSession(Session[AgentStream]):
         settings = self._settings
         stream = AgentStream(self, number, head)
         self.streams[number] = stream
-        endUser = value(outer, USER_ID) or b"" if settings.forwardUserID else b""
-        stream.head = head = adapt(head, endUser, settings)
-        self.startClock(stream)
+        if self._adapts:
+            endUser = value(outer, USER_ID) or b"" if settings.forwardUserID else b""
+            stream.head = head = adapt(head, endUser, settings)
+        if settings.originTimeout:
+            self.startClock(stream)
         try:
             upload = self._origin.open(head, stream)
         except Fault as fault:
@@ -346,13 +366,13 @@ class AgentSession(Session[AgentStream]):
             return
         if not stream.isOpen:
             if not stream.isAnswered():
-                upload.abort(Fault(CLIENT_GONE))
+                stream.abort(upload, Fault(CLIENT_GONE))
         else:
             stream.attach(upload)
             if flags & LAST:
                 stream.deliverEnd(b"")
             elif head.framing == 0:
-                upload.finish()  # of the request; after an upgrade there may be more
+                stream.endRequest()  # after an upgrade there may be more
 
     def startClock(self, stream: AgentStream) -> None:
         """
@@ -372,7 +392,7 @@ class AgentSession(Session[AgentStream]):
             if stream.deadline and now >= stream.deadline:
                 upload = stream.upload
                 stream.fail(Fault(ORIGIN_TIMEOUT, f"no answer in {timeout:g} s"))
-                upload.abort(Fault(ORIGIN_TIMEOUT))
+                stream.abort(upload, Fault(ORIGIN_TIMEOUT))
             elif stream.deadline:
                 when = min(when, stream.deadline)
         return when

@@ -105,7 +105,7 @@ class PollCarriage:
         exchange = self._exchange
         if exchange.state == FETCHED and self._response is None:
             exchange.breakFetch()
-        elif exchange.state == FETCHED or exchange.isUpgraded():
+        elif exchange.state == FETCHED or exchange.upgraded:
             exchange.loseAgent()
         else:
             exchange.resumeUpload()  # the response goes on without the rest of the request
@@ -122,7 +122,7 @@ class PollCarriage:
 
     def finish(self, trailers: bytes = b"") -> None:
         if self._fetching is None or (
-            self.request.upgrade is not None and not self._exchange.isUpgraded()
+            self.request.upgrade is not None and not self._exchange.upgraded
         ):
             return  # a request that asks for an upgrade stays open: its call will be the way towards the backend
         if self.request.framing == CHUNKED:
@@ -187,7 +187,7 @@ class PollCarriage:
         response, self._response = self._response, None
         if response is not None and self._paused:
             response.answer.resumeUpload()  # the call itself has still to come to its end
-        if self._exchange.isUpgraded():
+        if self._exchange.upgraded:
             return
         if self.request.upgrade is not None:
             self._endFetch()

@@ -102,7 +102,7 @@ class ProxyStream(Stream):
         head = self.exchange.head
         if not self.isOpen or (
             # Its end went out along with the head; or it stays open, as it asks for an upgrade.
-            head.framing == 0 and not self.exchange.isUpgraded()
+            head.framing == 0 and not self.exchange.upgraded
         ):
             return
         peer = self.session.peer
@@ -204,7 +204,7 @@ class ProxyStream(Stream):
                 self._refuse(fault.detail)
                 return
         self._responseEnded = True
-        if self._requestEnded or not exchange.isUpgraded():
+        if self._requestEnded or not exchange.upgraded:
             self.close()
         exchange.finish(trailers)
 

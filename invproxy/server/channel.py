@@ -71,6 +71,7 @@ class Channel(Protocol):
     One connection from a client or an agent.
 
     @ivar site: what all connections of this server share.
+    @ivar isAgent: whether it is the link of an agent.
     @ivar closing: whether the connection ends with the present answer.
     @ivar secure: whether it is over TLS.
     @ivar send: writes pieces of bytes to the connection.
@@ -84,7 +85,7 @@ class Channel(Protocol):
     askedAt = 0.0
     _address: IAddress | None = None
     _stream: ServerStream | None = None
-    _isAgent = False
+    isAgent = False
     _surplus = False
     _busy = False  # in the midst of reading requests
     _raw = False  # a 101 has gone out: both directions are bytes of another protocol
@@ -159,7 +160,7 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
         self.site.forget(self)
-        if not self._isAgent:
+        if not self.isAgent:
             self.site.clients -= 1
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -397,8 +398,8 @@ class Channel(Protocol):
         return forget
 
     def countAsAgent(self) -> None:
-        if not self._isAgent and not self._lost:
-            self._isAgent = True
+        if not self.isAgent and not self._lost:
+            self.isAgent = True
             self._surplus = False
             self.site.clients -= 1
 

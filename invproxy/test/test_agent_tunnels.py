@@ -13,11 +13,13 @@ from invproxy.agent.choice import AutoCarrier
 from invproxy.agent.service import AgentService
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunnels import TunnelCarrier
+from invproxy.errors import Fault
 from invproxy.proxy.service import ProxyService
 from invproxy.proxy.settings import ProxySettings
 from invproxy.test.choicecase import GET, URL, ChoiceTestCase
-from invproxy.test.scripted import RecordingOrigin
+from invproxy.test.scripted import RecordingOrigin, RecordingUpload
 from invproxy.testing import InvertingPair, MemoryNetwork
+from invproxy.wire.frames import CREDIT, DATA, END
 
 
 class TunnelOnlyTests(ChoiceTestCase):
@@ -89,6 +91,112 @@ class TunnelOnlyTests(ChoiceTestCase):
             self.network.advance(0.2)
             self.accept(agent)
             self.assertEqual(len(self.lines()), 2 * number)
+
+    def test_lostWithBrokenOrigin(self) -> None:
+        """
+        A tunnel is replaced also if the origin fails on being told of the end of its exchanges; all of them are told.
+        """
+        told: list[Fault] = []
+
+        def fail(upload: RecordingUpload, fault: Fault) -> None:
+            told.append(fault)
+            raise ZeroDivisionError
+
+        self.patch(RecordingUpload, "abort", fail)
+        agent = self.agent()
+        tunnel = self.accept(agent)
+        tunnel.request(1, GET)
+        tunnel.request(2, GET)
+        tunnel.request(3, GET)
+        tunnel.reset(3, "client-gone bye\r\n\x1b[2J" + "x" * 1000)
+        self.assertIsNone(tunnel.closing)
+        [line] = self.lines()
+        self.assertTrue(line.startswith("the origin failed on being told: "), line)
+        self.assertIn("bye???[2Jxxx", line)
+        self.assertTrue(line.isprintable())
+        self.assertLess(len(line), 300)
+        assert agent._run is not None
+        carrier = agent._run.carrier
+        assert isinstance(carrier, TunnelCarrier)
+        [session] = carrier._sessions
+        self.proxy.of("tunnel")[-1].wire.abort()
+        self.assertEqual(len(told), 3)
+        self.assertTrue(session.left.called)
+        self.assertTrue(session.gone.called)
+        self.assertEqual(carrier._sessions, set())
+        self.network.advance(0.2)
+        self.serve(self.accept(agent))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    def test_closeReason(self) -> None:
+        """
+        What a proxy says when it closes a tunnel is one line, of bounded length.
+        """
+        agent = self.agent()
+        self.accept(agent).close(1001, "all\r\n\x1b[2J is fine" + "x" * 100)
+        [line] = self.lines()
+        self.assertTrue(
+            line.endswith(f"the peer closed it: all???[2J is fine{'x' * 100} (1001)"), line
+        )
+
+    def test_brokenProtocol(self) -> None:
+        """
+        A tunnel in which either side finds the other's first words wrong is no passing trouble: it is tried again as
+        seldom as after a refusal.
+        """
+        for ours in (False, True):
+            agent = self.agent()
+            for wait in (20, 40, 80):
+                [call] = self.proxy.handshakes
+                tunnel = call.accept(greets=False)
+                if ours:
+                    tunnel.send(DATA, 1, b"x")
+                    assert tunnel.closing is not None
+                    self.assertEqual(tunnel.closing[0], 1002)
+                else:
+                    tunnel.close(1002, "what?")
+                self.waitForHandshake(wait)
+            tunnel = self.accept(agent)
+            self.network.resultOf(agent.stopService())
+            self.network.advance(3)
+
+    def test_closedBeforeGreeting(self) -> None:
+        """
+        After any other end it is tried again soon.
+        """
+        self.agent()
+        for wait in (0.1, 0.2, 0.4):
+            [call] = self.proxy.handshakes
+            call.accept(greets=False).close(1001, "stopping")
+            self.waitForHandshake(wait)
+
+    def test_noRequest(self) -> None:
+        """
+        A request that the agent takes for none is refused, alone, and so are such trailers.
+        """
+        tunnel = self.accept(self.agent())
+        many = b"X: 1\r\n" * 4097
+        for stream, head, code in (
+            (1, b"nonsense", "bad-request"),
+            (2, b"GET / HTTP/1.1\r\nHost: a\r\nA b: c\r\n\r\n", "bad-request"),
+            (3, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +2\r\n\r\n", "bad-request"),
+            (4, b"GET / HTTP/1.1\r\nHost: a\r\n" + many + b"\r\n", "head-too-large"),
+        ):
+            tunnel.request(stream, head, last=False)
+            self.assertEqual(tunnel.resets.get(stream), code)
+            tunnel.send(DATA, stream, b"ab", last=True)  # it crossed the RESET
+        self.assertEqual(self.origin.uploads, [])
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for number, trailers in enumerate((b"X y: 1\r\n", b"Content-Length: 1\r\n")):
+            tunnel.request(5 + number, post, last=False)
+            tunnel.send(END, 5 + number, trailers, last=True)
+            self.assertEqual(tunnel.resets.get(5 + number), "bad-request")
+            upload = self.origin.uploads[number]
+            self.assertIsNone(upload.trailers)
+            self.assertIsNotNone(upload.fault)
+        self.serve(tunnel, 7)
+        self.assertIsNone(tunnel.closing)
+        self.assertEqual(tunnel.of(CREDIT), [])
 
     def test_down(self) -> None:
         """
@@ -166,6 +274,22 @@ class ConnectionsTests(ChoiceTestCase):
         self.network.advance(0.2)
         self.refuse()
         self.assertPolls(agent)
+
+    def test_replaced(self) -> None:
+        """
+        One whose tunnel another of the same instance has taken over is another instance from then on; after any other
+        end it stays the same.
+        """
+        agent = self.agent()
+        seen = []
+        for code in (1001, 4000, 1001, 4000, 1000):
+            tunnel = self.accept(agent)
+            assert tunnel.peer is not None
+            seen.append(tunnel.peer.instance)
+            self.network.advance(10)
+            tunnel.close(code, "enough")
+            self.nextHandshake(11)
+        self.assertEqual([seen.index(name) for name in seen], [0, 0, 2, 2, 4])
 
     def test_instances(self) -> None:
         """

@@ -449,6 +449,36 @@ class Settings(_Base):
         origin.uploads[0].reply()
         self.assertEqual(pair.network.resultOf(asked).body, b"hi")
 
+    def test_failingUploads(self) -> None:
+        """
+        An origin that raises on the body of a request, or at its end, fails this exchange alone.
+        """
+        pair, origin = self.pair()
+        other = pair.fetch(target=b"/other")
+        pair.network.pump()
+
+        def fail(*args: object) -> None:
+            raise ZeroDivisionError
+
+        opened = origin.open
+
+        def failing(head: RequestHead, answer: IAnswer) -> IUpload:
+            upload = opened(head, answer)
+            setattr(upload, head.target[1:].decode(), fail)
+            return upload
+
+        self.patch(origin, "open", failing)
+        for target in (b"/write", b"/finish"):
+            response = pair.request(b"POST", target, body=b"body")
+            self.assertEqual(response.status, 500)
+            if self.transport == "tunnel":
+                self.assertEqual(response.values(b"X-Inverting-Proxy-Error"), [b"internal"])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertIsNotNone(origin.uploads[-1].fault)
+        self.assertNoResult(other)
+        origin.uploads[0].reply()
+        self.assertEqual(pair.network.resultOf(other).body, b"hi")
+
     def test_faults(self) -> None:
         """
         What an origin fails with is what the client is told, and the origin is asked once.

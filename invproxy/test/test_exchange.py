@@ -688,7 +688,7 @@ class Anything(RuleBasedStateMachine):
         assert not set(self.ends) & set(exchanges)
         for identifier, exchange in exchanges.items():
             answer = self.owners[identifier]
-            half = answer.finished and exchange.isUpgraded()
+            half = answer.finished and exchange.upgraded
             assert not answer.over or half, exchange
 
     @invariant()

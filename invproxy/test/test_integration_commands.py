@@ -15,8 +15,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -48,7 +50,11 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 class Command:
     """
     A running command, its output collected.
+
+    @cvar program: what Python runs.
     """
+
+    program: tuple[str, ...] = ("-m", "twisted")
 
     def __init__(self, *arguments: str, twist: tuple[str, ...] = (), **extra: str) -> None:
         """
@@ -60,7 +66,7 @@ class Command:
         self.stdout = ""
         self.stderr = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "twisted", *twist, *arguments],
+            [sys.executable, *self.program, *twist, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -379,6 +385,60 @@ class ServerTests(CommandTestCase):
         while not condition():
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
+
+
+MINIMAL_AGENT = CHECKOUT / "examples" / "minimal_agent.py"
+
+
+class MinimalAgent(Command):
+    """
+    The example, running.
+    """
+
+    program = ("-W", "error", str(MINIMAL_AGENT))
+
+
+@skipUnless(MINIMAL_AGENT.exists(), "there are no examples here")
+class MinimalAgentTests(CommandTestCase):
+    """
+    C{examples/minimal_agent.py}, which speaks the tunnel without anything of ours.
+    """
+
+    def test_serves(self) -> None:
+        """
+        It answers requests of every kind, one after the other and at once.
+        """
+        _, port = self.startServer()
+        agent = MinimalAgent(f"ws://127.0.0.1:{port}", "web")
+        self.addCleanup(agent.kill)
+        agent.waitFor(r"the tunnel stands: \{.*\}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self.addCleanup(connection.close)
+        hello = b"Hello from a tunnel.\n"
+        large = b"x" * 3_000_000
+        for method, body, fields, expected in (
+            ("GET", None, {}, hello),
+            ("HEAD", None, {}, b""),
+            ("POST", b"some", {}, hello),
+            ("POST", large, {}, hello),
+            ("POST", iter([b"a", b"b"]), {}, hello),
+            ("GET", None, {"Connection": "Upgrade", "Upgrade": "websocket"}, hello),
+        ):
+            connection.request(method, "/a?b", body, fields)
+            response = connection.getresponse()
+            self.assertEqual((response.status, response.read()), (200, expected))
+        with ThreadPoolExecutor(8) as pool:
+            for answer in pool.map(lambda number: get(port, f"/{number}"), range(40)):
+                self.assertEqual(answer, (200, hello))
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            client.sendall(
+                b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+            )
+            self.assertTrue(client.recv(65536).startswith(b"HTTP/1.1 100 "))
+            client.sendall(b"body")
+            self.assertTrue(client.recv(65536).startswith(b"HTTP/1.1 200 "))
+        self.assertTrue(agent.isRunning())
+        self.assertEqual(agent.stderr, "")
 
 
 class Backend(ThreadingHTTPServer):

@@ -13,10 +13,12 @@ from functools import partial
 from typing import Any
 from unittest import skipUnless
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from invproxy.transport import Outlet
 from invproxy.turn import Turn, turnOf
@@ -60,6 +62,33 @@ class Recorder(Protocol):
         pass
 
 
+@implementer(IHalfCloseableProtocol)
+class HalfCloseable(Recorder):
+    """
+    One that goes on when its peer has said all.
+
+    @ivar readEnds: how often it heard of that.
+    """
+
+    readEnds = 0
+
+    def readConnectionLost(self) -> None:
+        self.readEnds += 1
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+
+class Failing(Recorder):
+    """
+    One that fails on its end.
+    """
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        raise RuntimeError("no")
+
+
 @skipUnless(EPollReactor, "there is no epoll here")
 class AdoptionTests(SynchronousTestCase):
     """
@@ -75,10 +104,11 @@ class AdoptionTests(SynchronousTestCase):
         for selectable in self.reactor.removeAll():
             selectable.connectionLost(connectionDone)
 
-    def connect(self) -> tuple[Recorder, socket.socket]:
+    def connect(self, kind: type[Recorder] = Recorder) -> tuple[Recorder, socket.socket]:
         """
         Make a connection.
 
+        @param kind: what is at our end.
         @return: our end and the peer's.
         """
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -86,7 +116,7 @@ class AdoptionTests(SynchronousTestCase):
             ours, address = listening.accept()
         self.addCleanup(peer.close)
         peer.settimeout(5)
-        protocol = Recorder(self.turn)
+        protocol = kind(self.turn)
         transport = Server(ours, protocol, address, None, 1, self.reactor)  # type: ignore[arg-type]
         protocol.makeConnection(transport)
         self.addCleanup(self.abort, protocol)
@@ -250,6 +280,62 @@ class AdoptionTests(SynchronousTestCase):
         select.select([two.transport.socket], [], [])
         self.spin(lambda: one.lost or two.lost)
         self.assertEqual(len(one.received + two.received), 1)
+
+    def test_failsOnItsEnd(self) -> None:
+        """
+        One that fails on its own end is logged; others live on, and what they wrote goes out.
+        """
+        fails, peer = self.connect(Failing)
+        others = [self.connect() for _ in range(3)]
+        peer.close()
+        self.spin(lambda: fails.lost)
+        for other, peerOfOther in others:
+            self.assertIsNone(other.lost)
+            other.react = other.outlet.write
+            peerOfOther.sendall(b"x")
+            self.spin(lambda: other.received)  # noqa: B023
+            self.assertEqual(peerOfOther.recv(10), b"x")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_halfClosed(self) -> None:
+        """
+        The end of what a peer sends is told once, and then the socket is not read again, whether or not it waits to
+        write meanwhile.
+        """
+        for waits in (False, True):
+            one, peer = self.connect(HalfCloseable)
+            assert isinstance(one, HalfCloseable)
+            if waits:
+                one.outlet.write(bytes(20_000_000))
+                self.spin(partial(self.isWriting, one))
+            peer.shutdown(socket.SHUT_WR)
+            self.spin(lambda: one.readEnds)  # noqa: B023
+            reads: list[int] = []
+            one.transport.doRead = partial(reads.append, 1)
+            peer.setblocking(False)
+            self.spin(partial(self.drained, peer, one))
+            self.assertNotIn(one.transport, self.readers())
+            other, peerOfOther = self.connect()
+            for _ in range(3):
+                other.received = b""
+                peerOfOther.sendall(b"x")
+                self.spin(lambda: other.received)  # noqa: B023
+            self.assertEqual((one.readEnds, reads, one.lost), (1, [], None))
+            one.outlet.write(b"more")
+            self.spin(lambda: not self.reactor.getDelayedCalls())
+            peer.settimeout(5)
+            self.assertEqual(peer.recv(10), b"more")
+
+    def drained(self, peer: socket.socket, ours: Recorder) -> bool:
+        """
+        Take what has come to a peer.
+
+        @return: whether no more waits.
+        """
+        with contextlib.suppress(BlockingIOError):
+            while peer.recv(1 << 20):
+                pass
+        return not self.isWriting(ours)
 
     def test_timers(self) -> None:
         """

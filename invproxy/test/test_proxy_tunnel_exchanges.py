@@ -5,12 +5,14 @@ answer is no good. The agents' ends are written by hand.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from invproxy.http1.limits import Limits
 from invproxy.test.benchcase import TunnelCase
 from invproxy.test.rawcalls import PLAIN, AgentTunnel, Bench, Call, idsOf
-from invproxy.wire.frames import DATA, END, RESPONSE
+from invproxy.wire.frames import CREDIT, DATA, END, RESET, RESPONSE
 
 OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 """The head of a response of unknown length, as it is in a tunnel."""
@@ -274,6 +276,82 @@ class LostTests(TunnelCase):
             later.respond(stream)
         for client in (crossed, *others):
             self.assertAnswered(client)
+
+    def test_dismissesResponding(self) -> None:
+        """
+        One whose response has begun is cut at once if the agent says that it did not take it; others go on.
+        """
+        for idle in (0.0, 300.0):
+            bench = self.bench(idleTimeout=idle)
+            tunnel = bench.tunnel()
+            goesOn, cut, open = (bench.ask() for _ in range(3))
+            sized = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+            for stream, head in ((1, sized), (2, sized), (3, OPEN_ENDED)):
+                tunnel.respond(stream, head, b"part", last=False)
+            tunnel.dismiss(1)
+            for client in (cut, open):
+                self.assertTrue(client.isCut)
+                self.assertEqual(client.reply.body, b"part")
+            self.assertFalse(goesOn.isClosed)
+            self.assertEqual(len(bench.proxy.mailboxes.exchanges), 1)
+            tunnel.send(DATA, 2, b"later")  # of a stream that is none any more
+            tunnel.send(DATA, 1, b"whole", last=True)
+            self.assertAnswered(goesOn, b"partwhole")
+            self.assertEmpty(bench)
+
+    def test_dismissesBegun(self) -> None:
+        """
+        What the agent has shown to work on, by an interim response or credit, is not another's, whatever it says,
+        unless it may be repeated.
+        """
+        signs: tuple[tuple[int, bytes], ...] = (
+            (RESPONSE, b"HTTP/1.1 102 Processing\r\n\r\n"),
+            (CREDIT, b"\0\0\0\1"),
+        )
+        for kind, payload in signs:
+            bench = self.bench()
+            stops = bench.tunnel()
+            begun, untouched = bench.post(b"begun"), bench.post(b"untouched")
+            repeatable = bench.ask()
+            for stream in (1, 3):
+                stops.send(kind, stream, payload)
+            later = bench.tunnel()
+            stops.dismiss(0)
+            self.assertFailed(begun, 502, "agent-lost")
+            self.assertEqual(
+                sorted(head[:4] for head in later.requests.values()), [b"GET ", b"POST"]
+            )
+            for stream, head in later.requests.items():
+                if head.startswith(b"POST"):
+                    self.assertEqual(later.body(stream), b"untouched")
+                later.respond(stream)
+            self.assertAnswered(untouched)
+            self.assertAnswered(repeatable)
+            self.assertEmpty(bench)
+
+    def test_log(self) -> None:
+        """
+        Why a tunnel was closed is one line of the log, of bounded length, whatever the agent says.
+        """
+        lines: list[str] = []
+
+        def observe(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        observer = cast(ILogObserver, observe)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        bench = self.bench()
+        for reason, shown in (
+            ("\x1b[2J\r\nall\x07 is\tfine\u202e\x85\x7f\0", "?[2J??all? is?fine????"),
+            ("caf\xe9 \u65e5", "caf\xe9 \u65e5"),
+            ("", "no reason given"),
+        ):
+            bench.tunnel().close(1000, reason)
+            self.assertRegex(lines[-1], r"\Atunnel of web from .* closed: ")
+            self.assertEqual(
+                lines[-1].partition(" closed: ")[2], f"the peer closed it: {shown} (1000)"
+            )
 
 
 class ResetTests(TunnelCase):
@@ -540,6 +618,60 @@ class BadResponseTests(TunnelCase):
         assert tunnel.closing is not None
         self.assertEqual(tunnel.closing[0], 1002)
 
+    def test_largeTrailers(self) -> None:
+        """
+        Trailers over the limit, which is not that of heads.
+        """
+        block = b"X: %b\r\n" % (b"x" * 995)
+        for more, isGood in ((b"", True), (b"x", False)):
+            bench, tunnel, client, other = self.both(limits=Limits(trailers=1000))
+            tunnel.respond(1, OPEN_ENDED, b"body", last=False)
+            tunnel.send(END, 1, more + block, last=True)
+            if isGood:
+                self.assertAnswered(client, b"body")
+                self.assertIn(block, bytes(client.client.received))
+            else:
+                self.assertTrue(client.isCut)
+                self.assertOtherLives(bench, tunnel, other)
+
+    def test_manyInterims(self) -> None:
+        """
+        A hundred interim responses are passed on; one more is too many.
+        """
+        for leave in (False, True):
+            bench, tunnel, client, other = self.both()
+            early = b"HTTP/1.1 103 Early\r\n\r\n"
+            for number in range(100):
+                mixed = b"HTTP/1.1 100 Continue\r\n\r\n" if leave and number % 2 else early
+                tunnel.send(RESPONSE, 1, mixed)
+            self.assertEqual(len(client.reply.interim), 100)
+            self.assertEqual((client.status, tunnel.resets), (0, {}))
+            tunnel.send(RESPONSE, 1, early)
+            self.assertFailed(client, 502, "origin-bad-response")
+            tunnel.respond(1)  # nobody's
+            self.assertOtherLives(bench, tunnel, other)
+
+    def test_interimsHeldBack(self) -> None:
+        """
+        While a client does not read, interim responses are not kept for it, but for the leave to send its body; the
+        final one is.
+        """
+        bench, tunnel, client, other = self.both()
+        client.client.stopReading()
+        for _ in range(50):
+            tunnel.send(RESPONSE, 1, b"HTTP/1.1 103 Early\r\nLink: %b\r\n\r\n" % (b"x" * 60000))
+        tunnel.send(RESPONSE, 1, b"HTTP/1.1 100 Continue\r\n\r\n")
+        tunnel.respond(1)
+        tunnel.respond(2)
+        self.assertAnswered(other)
+        client.client.startReading()
+        bench.network.pump()
+        self.assertAnswered(client)
+        self.assertLess(client.reply.interim.count(103), 10)
+        self.assertGreater(client.reply.interim.count(103), 0)
+        self.assertEqual(client.reply.interim.count(100), 1)
+        self.assertServes(bench, tunnel)
+
     def test_goodTrailers(self) -> None:
         """
         Good ones are passed on, but for those that are the proxy's own.
@@ -569,3 +701,27 @@ class BadResponseTests(TunnelCase):
         client = bench.ask(fields=b"X: %b\r\n" % (b"x" * 2000))
         self.assertFailed(client, 431, "head-too-large")
         self.assertServes(bench, tunnel)
+
+    def test_tooLargeTrailers(self) -> None:
+        """
+        Trailers that are larger than an agent takes, likewise.
+        """
+        most = b"X: %b\r\n" % (b"x" * 1019)
+        for trailers, isGood in ((most, True), (b"X" + most, False)):
+            bench = self.bench()
+            tunnel = bench.tunnel(head=1024)
+            client = bench.ask(b"POST", fields=b"Transfer-Encoding: chunked\r\n")
+            client.chunk(b"body")
+            client.end(trailers)
+            if isGood:
+                [end] = tunnel.of(END, 1)
+                self.assertEqual(end.payload, trailers)
+                tunnel.respond(1)
+                self.assertAnswered(client)
+            else:
+                self.assertFailed(client, 431, "head-too-large")
+                self.assertEqual([len(each.payload) > 1024 for each in tunnel.of(END)], [])
+                self.assertEqual(len(tunnel.of(RESET, 1)), 1)
+            self.assertServes(bench, tunnel)
+            self.assertIsNone(tunnel.closing)
+            self.assertEmpty(bench)

@@ -4,6 +4,8 @@ The outgoing side of connections.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet import tcp
@@ -12,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.transport import Outlet
-from invproxy.turn import Turn
+from invproxy.turn import Turn, turnOf
 
 
 class Producer:
@@ -216,3 +218,31 @@ class OutletTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.transport.value(), b"ab")
         self.assertTrue(self.transport.streaming)
+
+
+class TurnTests(SynchronousTestCase):
+    """
+    L{turnOf}.
+    """
+
+    def test_same(self) -> None:
+        """
+        Each clock has one turn.
+        """
+        one, two = Clock(), Clock()
+        self.assertIs(turnOf(one), turnOf(one))
+        self.assertIsNot(turnOf(one), turnOf(two))
+
+    def test_collectable(self) -> None:
+        """
+        Nothing keeps a clock that was used, nor its turn.
+        """
+        clock = Clock()
+        turn = turnOf(clock)
+        Outlet(kernel := Kernel(), Producer(), turn).write(b"x")  # type: ignore[arg-type]
+        clock.advance(0)
+        self.assertEqual(kernel.sent, [b"x"])
+        kept = weakref.ref(clock), weakref.ref(turn)
+        del clock, turn, kernel
+        gc.collect()
+        self.assertEqual([each() for each in kept], [None, None])

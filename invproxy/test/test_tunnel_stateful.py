@@ -590,7 +590,7 @@ class AnyTunnel(RuleBasedStateMachine):
                     carried.append(stream.exchange)
                 else:
                     # An upgraded one whose end is still on its way.
-                    assert stream.exchange.state == DONE and stream.exchange.isUpgraded()
+                    assert stream.exchange.state == DONE and stream.exchange.upgraded
             for number, answer in link.agent.streams.items():
                 assert answer.isOpen and answer.number == number
         assert len(set(carried)) == len(carried)
