@@ -23,7 +23,7 @@ BROWSER_FIELDS = (
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
     "Accept-Language: en-GB,en;q=0.9,de;q=0.8",
     "Accept-Encoding: gzip, deflate, br, zstd",
-    "Referer: http://localhost/lab/tree/work/analysis.ipynb",
+    "Referer: http://localhost/lab/tree/notes/analysis.ipynb",
     "Cookie: session=4f1c2d9ab37e6c5d; _xsrf=2|83a1f0c2|5d1b2c7e0a9f4d3b8c6e1f2a7b9c0d4e|1732291200; theme=dark",
     "Cache-Control: max-age=0",
     "Upgrade-Insecure-Requests: 1",
