@@ -98,7 +98,7 @@ class AgentStream(Stream):
         """
         self.upload = upload
         if self._sourcePaused:
-            upload.pauseAnswer()
+            self.pauseSource()
 
     def isAnswered(self) -> bool:
         """

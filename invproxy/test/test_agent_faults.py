@@ -174,6 +174,13 @@ class FaultyOriginTests(SynchronousTestCase):
             self.assertTrue(guilty.closed)
             self.assertFalse(bytes(guilty.received).endswith(b"0\r\n\r\n"))
 
+    def test_pausedWithinOpen(self) -> None:
+        """
+        The same, of an upload whose origin answered before it returned it.
+        """
+        guilty = self.check(FaultyOrigin("pauseAnswer", opening=large), PLAIN, slow=True)
+        self.assertTrue(guilty.closed)
+
     def test_timeout(self) -> None:
         """
         Being told that it has taken too long: the tunnel is still watched, so that a dead link shows.
