@@ -18,8 +18,9 @@ from invproxy.client import StreamingClient
 from invproxy.errors import ConfigError, Fault
 from invproxy.http1.fields import join
 from invproxy.http1.framing import CHUNKED
-from invproxy.http1.heads import RequestHead, requestLineFault
+from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import requestLineFault
 from invproxy.wire.handshake import ClientHandshake
 from invproxy.wire.poll import BACKEND_ID, FEATURES, INTERIM, REQUEST_ID, UPGRADE, isBackendID
 

@@ -14,8 +14,9 @@ from invproxy.agent.hostname import endpointOf
 from invproxy.agent.settings import AgentSettings
 from invproxy.client import StreamingClient
 from invproxy.errors import ConfigError, Fault
-from invproxy.http1.heads import RequestHead, requestLineFault
+from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import requestLineFault
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 
 

@@ -25,7 +25,7 @@ from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, C
 from invproxy.http1.fields import dropper, value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
-from invproxy.http1.limits import Limits
+from invproxy.http1.limits import WIDE_LIMITS
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 from invproxy.wire.poll import ERROR, INTERIM, UPGRADE, USER_ID, features
@@ -37,9 +37,6 @@ _TRIES = 3
 
 _FETCH_TIME = 10.0
 """Seconds, beyond those for a connection, within which the proxy must have sent the head of a request."""
-
-_LIMITS = Limits(head=2 << 20, line=1 << 20, fields=4096)
-"""Bounds on requests: the proxy has its own, and adds fields to what these let pass, so ours are wide."""
 
 _MOST_EARLY = 65536
 """Bytes that a client may send behind a request for an upgrade before they are held back."""
@@ -108,7 +105,7 @@ class Replay:
         self._knowsInterim = self._knowsUpgrade = False
         self._endUser = b""
         # A client of HTTP/1.0 need not say a Host; then the origin's authority is it.
-        self._reader = RequestReader(_LIMITS, self._opened, needsHost=False)
+        self._reader = RequestReader(WIDE_LIMITS, self._opened, needsHost=False)
         self._head: RequestHead | None = None
         self._early = b""
         self._clientEnded = False

@@ -9,32 +9,29 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from invproxy.agent.adaptation import adapt
 from invproxy.agent.calls import Call
-from invproxy.agent.peer import OriginalPeer
 from invproxy.agent.settings import AgentSettings
+from invproxy.agent.tunnelstream import AgentStream
 from invproxy.discard import DISCARD
 from invproxy.errors import (
     AGENT_LOST,
     CLIENT_GONE,
     DRAINING,
     INTERNAL,
-    ORIGIN_BAD_RESPONSE,
     ORIGIN_TIMEOUT,
     Fault,
 )
 from invproxy.http1.fields import value
-from invproxy.http1.framing import checkTrailers
-from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest
-from invproxy.http1.limits import Limits
-from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
+from invproxy.http1.heads import ResponseHead
+from invproxy.http1.limits import WIDE_LIMITS
+from invproxy.http1.parsing import parseRequest
+from invproxy.interfaces import IOrigin, IUpload
 from invproxy.timers import Wheel
 from invproxy.tunnel.session import Session
-from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
-from invproxy.wire.frames import LAST, RESET, RESPONSE, FrameError, frame, parseRequestPayload
+from invproxy.wire.frames import LAST, RESET, FrameError, frame, parseRequestPayload
 from invproxy.wire.handshake import ClientHandshake, HandshakeError
 from invproxy.wire.hello import Hello
 from invproxy.wire.poll import USER_ID
@@ -42,223 +39,8 @@ from invproxy.wire.windows import INITIAL
 
 _log = Logger(namespace="invproxy.agent")
 
-_LIMITS = Limits(head=2 << 20, line=1 << 20, fields=4096)
-"""Bounds on requests: the proxy has its own, and adds fields to what these let pass, so ours are wide."""
-
 _MOST_ANSWER = 1 << 20
 """Bytes that are read of an answer that is no tunnel."""
-
-
-@implementer(IAnswer)
-class AgentStream(Stream):
-    """
-    One exchange: to the origin it is the answer to its request.
-
-    @ivar head: the head of the request.
-    @ivar upload: the origin's end.
-    @ivar deadline: until when the origin must have begun to answer, in seconds on the clock; 0 is for ever.
-    """
-
-    __slots__ = (
-        "_bodyless",
-        "_isEnded",
-        "_peer",
-        "_requestEnded",
-        "_status",
-        "deadline",
-        "head",
-        "upload",
-    )
-
-    session: AgentSession
-
-    def __init__(self, session: AgentSession, number: int, head: RequestHead) -> None:
-        super().__init__(session, number)
-        self.head = head
-        self.upload: IUpload = DISCARD
-        self.deadline = 0.0
-        self._bodyless = False
-        self._isEnded = False
-        self._peer: IPeer | None = None
-        self._requestEnded = False
-        self._status = 0
-
-    @property
-    def peer(self) -> IPeer:
-        """
-        The client, as far as the proxy tells.
-        """
-        if self._peer is None:
-            self._peer = OriginalPeer.of(self.head)
-        return self._peer
-
-    def attach(self, upload: IUpload) -> None:
-        """
-        Take note of where the body of the request goes.
-        """
-        self.upload = upload
-        if self._sourcePaused:
-            self.pauseSource()
-
-    def isAnswered(self) -> bool:
-        """
-        Say whether the origin has given its whole answer.
-        """
-        return self._isEnded
-
-    # What the origin says.
-
-    def identify(self, requestID: str, endUser: str = "") -> None:
-        pass
-
-    def inform(self, head: ResponseHead) -> None:
-        if self.isOpen and not self._status:
-            self.session.startClock(self)
-            wire = head.encode()
-            if self._fits(wire):
-                self.session.put(frame(RESPONSE, self.number, wire))
-                self.awaitLink()
-
-    def respond(self, head: ResponseHead) -> None:
-        if self.isOpen and not self._status:
-            wire = head.encode()
-            if not self._fits(wire):
-                return
-            status = self._status = head.status
-            self.deadline = 0.0
-            self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
-            self.session.putHead(self, frame(RESPONSE, self.number, wire))
-
-    def _fits(self, wire: bytes) -> bool:
-        """
-        Say whether the proxy takes a head, or trailers; if not, the response is broken off.
-        """
-        most = self.session.mostHead
-        if len(wire) <= most:
-            return True
-        upload = self.upload
-        self.fail(Fault(ORIGIN_BAD_RESPONSE, f"a head of more than {most} bytes"))
-        self.abort(upload, Fault(CLIENT_GONE))
-        return False
-
-    def write(self, data: bytes) -> None:
-        if self.isOpen and not self._bodyless:
-            self.send(data)
-
-    def finish(self, trailers: bytes = b"") -> None:
-        if self.isOpen and not self._isEnded:
-            if trailers and not self._bodyless and not self._fits(trailers):
-                return
-            self._isEnded = True
-            self.sendLast(b"" if self._bodyless else trailers)
-
-    def fail(self, fault: Fault) -> None:
-        if self.isOpen and not (self._isEnded and self._status != 101):
-            _log.info(
-                "{method} {target}: {fault}",
-                method=self.head.method.decode(),
-                target=self.head.target.decode(),
-                fault=fault,
-            )
-            self.upload = DISCARD
-            self.reset(fault)
-
-    def pauseUpload(self) -> None:
-        self.hold()
-
-    def resumeUpload(self) -> None:
-        self.release()
-
-    # What the tunnel wants.
-
-    def pauseSource(self) -> None:
-        try:
-            self.upload.pauseAnswer()
-        except Exception:
-            self._broke()
-
-    def resumeSource(self) -> None:
-        try:
-            self.upload.resumeAnswer()
-        except Exception:
-            self._broke()
-
-    def lastSent(self) -> None:
-        if self._status != 101 or self._requestEnded:
-            self.close()
-            self.upload = DISCARD  # it knows us, and would keep us
-
-    # What the proxy sends.
-
-    def deliver(self, data: bytes) -> None:
-        if self._requestEnded or (self.head.upgrade is not None and self._status != 101):
-            raise FrameError(f"DATA behind the end of the request on stream {self.number}")
-        if self._status == 0:
-            self.session.startClock(self)
-        try:
-            self.upload.write(data)
-        except Exception:
-            self._broke()
-
-    def _broke(self) -> None:
-        """
-        Give up the exchange, and no other: the origin has raised an exception.
-        """
-        _log.failure(
-            "the origin failed on the body of {method} {target}",
-            method=self.head.method,
-            target=self.head.target,
-        )
-        upload = self.upload
-        self.fail(Fault(INTERNAL))
-        self.upload = DISCARD
-        self.abort(upload, Fault(INTERNAL))
-
-    def abort(self, upload: IUpload, fault: Fault) -> None:
-        """
-        Tell the origin that nobody wants its answer.
-        """
-        try:
-            upload.abort(fault)
-        except Exception:
-            _log.failure("the origin failed on being told: {fault}", fault=fault)
-
-    def deliverEnd(self, trailers: bytes) -> None:
-        if self._requestEnded:
-            raise FrameError(f"a second end of the request on stream {self.number}")
-        if trailers:
-            try:
-                checkTrailers(trailers, _LIMITS)
-            except Fault as fault:
-                upload = self.upload
-                self.fail(fault)
-                self.abort(upload, fault)
-                return
-        self._requestEnded = True
-        self.endRequest(trailers)
-        if self._isEnded and not self._queued:
-            self.close()
-
-    def endRequest(self, trailers: bytes = b"") -> None:
-        """
-        Tell the origin that the request has come to its end.
-
-        @param trailers: a block of trailer fields.
-        """
-        try:
-            self.upload.finish(trailers)
-        except Exception:
-            self._broke()
-
-    def deliverReset(self, fault: Fault) -> None:
-        self.giveUp(fault)
-
-    def giveUp(self, fault: Fault) -> None:
-        """
-        Break off towards the origin; the stream is closed already.
-        """
-        upload, self.upload = self.upload, DISCARD
-        self.abort(upload, fault)
 
 
 class AgentSession(Session[AgentStream]):
@@ -293,7 +75,7 @@ class AgentSession(Session[AgentStream]):
             slot=slot,
             window=INITIAL,
             streams=max(1, settings.maxExchanges // settings.connections),
-            head=_LIMITS.head,
+            head=WIDE_LIMITS.head,
         )
         super().__init__(
             clock, turnOf(clock), wheel, hello, isClient=True, timeout=settings.linkTimeout
@@ -338,7 +120,7 @@ class AgentSession(Session[AgentStream]):
         if len(self.streams) >= self.hello.streams:
             raise FrameError(f"more than {self.hello.streams} streams at once")
         try:
-            head = parseRequest(wire, _LIMITS, needsHost=False)
+            head = parseRequest(wire, WIDE_LIMITS, needsHost=False)
         except Fault as fault:
             # The proxy and we do not agree on what a request is: that concerns this one alone.
             _log.warn("the proxy sent a request that is none: {fault}", fault=fault)

@@ -1,8 +1,8 @@
 """
-Heads of requests and responses (RFC 9112, sections 2 to 5): parsed strictly, written back as they were.
+Heads of requests and responses (RFC 9112, sections 2 to 5), as they go on to the next hop.
 
-One regular expression must match the whole head, so that nothing is accepted that was not understood. What concerns
-only this hop is taken out of the fields and kept as attributes; what is left in C{fields} is end to end.
+What concerns only one hop is not among the fields but kept as attributes; what is left in C{fields} is end to end, and
+stays as it was. L{invproxy.http1.parsing} makes them of bytes.
 """
 
 from __future__ import annotations
@@ -11,81 +11,18 @@ import re
 
 from attrs import define, evolve
 
-from invproxy.errors import (
-    BAD_REQUEST,
-    EXPECTATION_FAILED,
-    HEAD_TOO_LARGE,
-    TARGET_TOO_LONG,
-    VERSION_NOT_SUPPORTED,
-    Fault,
-)
-from invproxy.http1.fields import FIELD_LINES, TOKEN, dropper, elements, without
-from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, bodyFraming
-from invproxy.http1.limits import Limits
+from invproxy.errors import BAD_REQUEST, Fault
+from invproxy.http1.fields import dropper
+from invproxy.http1.framing import CHUNKED
 
-_REQUEST = re.compile(
-    rb"(" + TOKEN + rb"++) ([\x21-\x22\x24-\x7e]++) HTTP/1\.([01])(" + FIELD_LINES + rb")\r\n\r\n"
-).fullmatch
-_RESPONSE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)("
-    + FIELD_LINES
-    + rb")\r\n\r\n"
-).fullmatch
-_REQUEST_LINE = re.compile(TOKEN + rb"++ ([\x21-\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])").fullmatch
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*+)?").fullmatch
-_FIELD_LINE = re.compile(TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+").fullmatch
-
-# The look-ahead spares most fields the alternatives, which halves the time. A match is (line, name, value).
-_SPECIAL = re.compile(
-    rb"(\r\n(?=[CEHKPTU][EOPRTX])(host|content-length|transfer-encoding|connection|upgrade|te|expect"
-    rb"|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):[ \t]*([^\r\n]*))",
-    re.IGNORECASE,
-).findall
-
-# Most heads are plain: what means something to a proxy in them is one Host or one Content-Length, and perhaps a
-# "Connection: keep-alive" behind it. These expressions match nothing else, and take half the time of a closer look.
-_PLAIN_LINES = (
-    rb"(?:\r\n(?!(?=[CEHKPTUcehkptu][EOPRTXeoprtx])(?i:host|content-length|transfer-encoding|connection|upgrade|te"
-    rb"|expect|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|http2-settings):)"
-    + TOKEN
-    + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+"
-)
-_KEEP_ALIVE = rb"(?:\r\nConnection:[ ]?keep-alive(?=\r\n))?"
-_PLAIN_REQUEST = re.compile(
-    rb"("
-    + TOKEN
-    + rb"++) (/[\x21-\x22\x24-\x7e]*+) HTTP/1\.1("
-    + _PLAIN_LINES
-    + rb"\r\n[Hh]ost:[ \t]*([^\r\n\t ]++)"
-    + _PLAIN_LINES
-    + rb")"
-    + _KEEP_ALIVE
-    + rb"("
-    + _PLAIN_LINES
-    + rb")\r\n\r\n"
-).fullmatch
-_PLAIN_RESPONSE = re.compile(
-    rb"HTTP/1\.1 ([2-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)("
-    + _PLAIN_LINES
-    + rb"\r\n[Cc]ontent-[Ll]ength:[ ]?([0-9]{1,15})(?=\r\n)"
-    + _PLAIN_LINES
-    + rb")"
-    + _KEEP_ALIVE
-    + rb"("
-    + _PLAIN_LINES
-    + rb")\r\n\r\n"
-).fullmatch
-
-_dropLength = dropper(b"content-length")
 _dropExpect = dropper(b"expect")
-_HARMLESS_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
-_FORBIDDEN_OPTIONS = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 _NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]*+"
-_AUTHORITY = re.compile(
+isAuthority = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]++\]|" + _NAME + rb"(?:%[0-9A-Fa-f]{2}" + _NAME + rb")*+)(?::[0-9]{0,5})?"
 ).fullmatch
-_ABSOLUTE = re.compile(rb"https?://([^/?]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
+"""Match the authority of a request: a host, and perhaps a port (RFC 3986, section 3.2.2)."""
+
 _HOST_LINE = re.compile(rb"\r\n([Hh][Oo][Ss][Tt]):[^\r\n]*")
 
 IDEMPOTENT = frozenset(
@@ -171,11 +108,11 @@ class RequestHead:
 
         @raise Fault: (bad-request) if it is not an authority.
         """
-        if not _AUTHORITY(host):
+        if not isAuthority(host):
             raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
         if self.host is None:
             return evolve(self, host=host, fields=b"\r\nHost: " + host + self.fields)
-        return evolve(self, host=host, fields=_replaceHost(self.fields, host))
+        return evolve(self, host=host, fields=replaceHost(self.fields, host))
 
 
 @define(slots=True, eq=False)
@@ -231,310 +168,8 @@ def responseHead(
     )
 
 
-def _replaceHost(block: bytes, host: bytes) -> bytes:
+def replaceHost(block: bytes, host: bytes) -> bytes:
+    """
+    Give a block with a Host another value of it, in the old place.
+    """
     return _HOST_LINE.sub(lambda line: b"\r\n%b: %b" % (line[1], host), block, count=1)
-
-
-def parseRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> RequestHead:
-    """
-    Parse the head of a request.
-
-    @param data: the whole head, its blank line included.
-    @param needsHost: whether one of HTTP/1.1 must have a Host, as from any client it must.
-    @raise Fault: bad-request, target-too-long, head-too-large, expectation-failed, version-not-supported or
-        not-implemented.
-    """
-    plain = _PLAIN_REQUEST(data)
-    if plain is None:
-        return parseAnyRequest(data, limits, needsHost=needsHost)
-    method, target, block, host, rest = plain.groups()
-    if rest:
-        block += rest
-    _checkRequestLine(method, target, limits)
-    _checkSize(data, block, limits)
-    if not _AUTHORITY(host):
-        raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
-    return RequestHead(method, target, block, 0, 1, host)
-
-
-def parseAnyRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> RequestHead:
-    """
-    L{parseRequest} for any head, also such as are not plain.
-    """
-    matched = _REQUEST(data)
-    if matched is None:
-        raise _requestFault(data, limits)
-    method, target, version, block = matched.groups()
-    _checkRequestLine(method, target, limits)
-    _checkSize(data, block, limits)
-    minor = 1 if version == b"1" else 0
-    hosts: list[bytes] = []
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    connection: list[bytes] = []
-    upgrades: list[bytes] = []
-    hops: list[bytes] = []
-    trailers = expects = False
-    for line, name, text in _SPECIAL(block):
-        name = name.lower()
-        text = text.rstrip(b" \t")
-        if name == b"host":
-            hosts.append(text)
-        elif name == b"content-length":
-            lengths.append(text)
-        elif name == b"expect":
-            if text.lower() != b"100-continue" and minor == 1:
-                raise Fault(EXPECTATION_FAILED, f"Expect {text[:40]!r}")
-            expects = True
-        else:
-            hops.append(line)
-            if name == b"connection":
-                connection.append(text)
-            elif name == b"transfer-encoding":
-                codings.append(_coding(line))
-            elif name == b"upgrade":
-                upgrades.append(text)
-            elif name == b"te":
-                trailers = trailers or b"trailers" in elements([text])
-    if len(hosts) > 1 or (needsHost and not hosts and minor == 1):
-        raise Fault(BAD_REQUEST, "more than one Host" if hosts else "no Host")
-    if hosts and not _AUTHORITY(hosts[0]):
-        raise Fault(BAD_REQUEST, f"Host {hosts[0][:40]!r}")
-    framing = (bodyFraming(lengths, codings, minor) or 0) if lengths or codings else 0
-    options = elements(connection) if connection else []
-    if hops:
-        block = _dropHops(block, hops, options)
-    head = RequestHead(  # by position, which takes half the time
-        method,
-        target,
-        block,
-        framing,
-        minor,
-        hosts[0] if hosts else None,
-        minor == 1 and b"close" not in options,
-        None,
-        trailers and minor == 1,
-        expects,
-    )
-    if upgrades and b"upgrade" in options and framing == 0 and minor == 1:
-        head.upgrade = _upgradeOf(upgrades)
-    if expects and (minor == 0 or framing == 0):
-        head = head.withoutExpect()
-    if not target.startswith(b"/"):
-        _normaliseTarget(head)
-    return head
-
-
-def _coding(line: bytes) -> bytes:
-    """
-    The value of a Transfer-Encoding, less spaces but not tabs, which some (llhttp) take for a part of it.
-    """
-    return line.partition(b":")[2].strip(b" ")
-
-
-def _upgradeOf(upgrades: list[bytes]) -> bytes | None:
-    protocols = [part.strip(b" \t") for text in upgrades for part in text.split(b",")]
-    return (
-        b", ".join(part for part in protocols if part and not part.lower().startswith(b"h2c"))
-        or None
-    )
-
-
-def _normaliseTarget(head: RequestHead) -> None:
-    """
-    Turn absolute-form into origin-form with its authority as Host (RFC 9112, section 3.2.2), and refuse what has
-    none of the forms.
-    """
-    if head.method == b"CONNECT":
-        return
-    if head.target == b"*":
-        if head.method != b"OPTIONS":
-            raise Fault(BAD_REQUEST, "target '*' without OPTIONS")
-        return
-    absolute = _ABSOLUTE(head.target)
-    if absolute is None or not _AUTHORITY(absolute[1]) or absolute[1].startswith(b":"):
-        raise Fault(BAD_REQUEST, f"target {head.target[:40]!r}")
-    authority, path, query = absolute.groups()
-    if head.host is None:
-        head.fields = b"\r\nHost: " + authority + head.fields
-    else:
-        head.fields = _replaceHost(head.fields, authority)
-    head.host = authority
-    if path is None and query is None and head.method == b"OPTIONS":
-        head.target = b"*"
-    else:
-        head.target = (path or b"/") + (query or b"")
-
-
-def parseResponse(
-    data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False
-) -> ResponseHead:
-    """
-    Parse the head of a response.
-
-    @param data: the whole head, its blank line included.
-    @param method: the method of the request, which decides whether a body follows.
-    @param upgrading: whether the request asked for an upgrade, so that a 101 is in order.
-    @raise Fault: bad-request, head-too-large or not-implemented.
-    """
-    plain = _PLAIN_RESPONSE(data)
-    if plain is None:
-        return parseAnyResponse(data, limits, method, upgrading=upgrading)
-    code, reason, block, length, rest = plain.groups()
-    if method == b"HEAD" or code in _BODYLESS or len(reason) + 12 > limits.line:
-        return parseAnyResponse(data, limits, method, upgrading=upgrading)
-    if rest:
-        block += rest
-    _checkSize(data, block, limits)
-    framing = int(length)
-    return ResponseHead(int(code), reason, block, framing, 1, True, None, framing != 0)
-
-
-_BODYLESS = frozenset((b"204", b"304"))
-
-
-def parseAnyResponse(
-    data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False
-) -> ResponseHead:
-    """
-    L{parseResponse} for any head, also such as are not plain.
-    """
-    matched = _RESPONSE(data)
-    if matched is None:
-        raise _responseFault(data, limits)
-    version, code, reason, block = matched.groups()
-    if len(reason) + 12 > limits.line:
-        raise Fault(BAD_REQUEST, f"a status line of more than {limits.line} bytes")
-    _checkSize(data, block, limits)
-    minor = 1 if version == b"1" else 0
-    status = int(code)
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    connection: list[bytes] = []
-    upgrades: list[bytes] = []
-    hops: list[bytes] = []
-    for line, name, text in _SPECIAL(block):
-        name = name.lower()
-        text = text.rstrip(b" \t")
-        if name == b"content-length":
-            lengths.append(text)
-        elif name not in (b"host", b"expect"):
-            hops.append(line)
-            if name == b"connection":
-                connection.append(text)
-            elif name == b"transfer-encoding":
-                codings.append(_coding(line))
-            elif name == b"upgrade":
-                upgrades.append(text)
-    framing: int | None = None
-    if len(lengths) == 1 and not codings and len(lengths[0]) <= 15 and lengths[0].isdigit():
-        framing = int(lengths[0])
-    elif lengths or codings:
-        framing = bodyFraming(lengths, codings, minor)
-    options: list[bytes] = []
-    if hops:
-        options = elements(connection)
-        block = _dropHops(block, hops, options)
-    keepAlive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
-    head = ResponseHead(status, reason, block, 0, minor, keepAlive, None, framing not in (None, 0))
-    if status == 101:
-        if not upgrading or not upgrades or b"upgrade" not in options:
-            raise Fault(BAD_REQUEST, "101 to a request that did not ask for it, or without Upgrade")
-        head.upgrade = b", ".join(upgrades)
-    if status < 200 or status == 204:
-        if lengths:
-            head.fields = _dropLength(head.fields)
-    elif method == b"HEAD" or status == 304:
-        pass
-    elif framing is None:
-        head.framing = UNTIL_CLOSE
-        head.keepAlive = False
-    else:
-        head.framing = framing
-    return head
-
-
-def _dropHops(block: bytes, hops: list[bytes], options: list[bytes]) -> bytes:
-    """
-    Drop what concerns only this hop (RFC 9110, section 7.6.1).
-
-    @param hops: the lines of the fields that always do.
-    @param options: the connection options, which name the others.
-    """
-    if not _HARMLESS_OPTIONS.issuperset(options):
-        if not _FORBIDDEN_OPTIONS.isdisjoint(options):
-            raise Fault(BAD_REQUEST, "Connection names a field that belongs to the message")
-        block = without(block, set(options) - _HARMLESS_OPTIONS)
-    block += b"\r\n"
-    for line in hops:
-        # With the CRLF behind it too, so that it cannot match the beginning of a longer line.
-        block = block.replace(line + b"\r\n", b"\r\n", 1)
-    return block[:-2]
-
-
-def _checkRequestLine(method: bytes, target: bytes, limits: Limits) -> None:
-    if len(method) + len(target) + 10 > limits.line:  # 10: two spaces and the version
-        raise Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
-
-
-def _checkSize(data: bytes, block: bytes, limits: Limits) -> None:
-    if len(data) > limits.head:
-        raise Fault(HEAD_TOO_LARGE, f"a head of more than {limits.head} bytes")
-    # A field line has four bytes or more, which spares most heads the count.
-    if len(block) > 4 * limits.fields and block.count(b"\r\n") > limits.fields:
-        raise Fault(HEAD_TOO_LARGE, f"more than {limits.fields} fields")
-
-
-def _requestFault(data: bytes, limits: Limits) -> Fault:
-    line, _, rest = data.partition(b"\r\n")
-    fault = requestLineFault(line, limits)
-    return fault or _fieldFault(rest)
-
-
-def requestLineFault(line: bytes, limits: Limits) -> Fault | None:
-    """
-    Say what is wrong with a request line, as soon as it is there.
-
-    @param line: the line without its CRLF.
-    @return: the fault, or L{None} if the line is in order.
-    """
-    if len(line) > limits.line:
-        return Fault(TARGET_TOO_LONG, f"a request line of more than {limits.line} bytes")
-    matched = _REQUEST_LINE(line)
-    if matched is None or matched[2] == b"0":
-        return Fault(BAD_REQUEST, f"request line {line[:60]!r}")
-    if matched[2] != b"1":
-        return Fault(VERSION_NOT_SUPPORTED, f"HTTP/{matched[2].decode()}.{matched[3].decode()}")
-    if matched[3] not in b"01":
-        return Fault(VERSION_NOT_SUPPORTED, f"HTTP/1.{matched[3].decode()}")
-    return None
-
-
-def _responseFault(data: bytes, limits: Limits) -> Fault:
-    line, _, rest = data.partition(b"\r\n")
-    return statusLineFault(line, limits) or _fieldFault(rest)
-
-
-def statusLineFault(line: bytes, limits: Limits) -> Fault | None:
-    """
-    Say what is wrong with a status line, as soon as it is there.
-
-    @param line: the line without its CRLF.
-    @return: the fault, or L{None} if the line is in order.
-    """
-    if len(line) > limits.line or not _STATUS_LINE(line):
-        return Fault(BAD_REQUEST, f"status line {line[:60]!r}")
-    return None
-
-
-def _fieldFault(rest: bytes) -> Fault:
-    """
-    Name the first field line that breaks the grammar, by its number and its name, never by its value (a secret).
-    """
-    for number, line in enumerate(rest.split(b"\r\n")[:-2], 1):
-        if not _FIELD_LINE(line):
-            name = re.match(TOKEN + rb"{1,40}", line)
-            return Fault(
-                BAD_REQUEST, f"field line {number}{f' ({name[0].decode()})' if name else ''}"
-            )
-    return Fault(BAD_REQUEST, "a malformed head")

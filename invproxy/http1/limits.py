@@ -25,3 +25,7 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+"""What a peer may send that nothing is known of."""
+
+WIDE_LIMITS = Limits(head=2 << 20, line=1 << 20, fields=4096)
+"""For requests that a proxy has bounded before: it adds fields to what its own limits let pass."""

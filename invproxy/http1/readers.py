@@ -14,15 +14,9 @@ from typing import Protocol
 
 from invproxy.errors import BAD_REQUEST, HEAD_TOO_LARGE, Fault
 from invproxy.http1.framing import UNTIL_CLOSE, BodyDecoder, LengthDecoder, bodyDecoder
-from invproxy.http1.heads import (
-    RequestHead,
-    ResponseHead,
-    parseRequest,
-    parseResponse,
-    requestLineFault,
-    statusLineFault,
-)
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import Limits
+from invproxy.http1.parsing import parseRequest, parseResponse, requestLineFault, statusLineFault
 
 _SPOILED = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 

@@ -21,8 +21,9 @@ from invproxy.errors import (
 )
 from invproxy.exchange import Exchange
 from invproxy.http1.framing import checkTrailers
-from invproxy.http1.heads import RequestHead, parseResponse
+from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import Limits
+from invproxy.http1.parsing import parseResponse
 from invproxy.interfaces import IAnswer, IExchange, ITaker, IUpload
 from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource

@@ -33,12 +33,9 @@ from zope.interface import implementer
 from invproxy.errors import BAD_REQUEST, BODY_TOO_LARGE, INTERNAL, Fault
 from invproxy.http1.fields import items, join
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE
-from invproxy.http1.heads import (
-    RequestHead,
-    ResponseHead,
-    parseResponse,
-)
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseResponse
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 
 _log = Logger(namespace="invproxy.resources")

@@ -17,13 +17,9 @@ from zope.interface import implementer
 from invproxy.errorpage import renderFault
 from invproxy.errors import BAD_REQUEST, CLIENT_GONE, INTERNAL, Fault
 from invproxy.http1.fields import items, join
-from invproxy.http1.heads import (
-    RequestHead,
-    ResponseHead,
-    parseRequest,
-    requestLineFault,
-)
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
+from invproxy.http1.parsing import parseRequest, requestLineFault
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 from invproxy.resources.origin import tooLarge
 

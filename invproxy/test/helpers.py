@@ -13,8 +13,9 @@ from zope.interface import implementer
 from invproxy.errors import Fault
 from invproxy.http1.fields import join
 from invproxy.http1.framing import CHUNKED
-from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseRequest
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 
 

@@ -17,8 +17,9 @@ from zope.interface import implementer
 from invproxy.agent.service import AgentService
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import Fault
-from invproxy.http1.heads import RequestHead, parseRequest, responseHead
+from invproxy.http1.heads import RequestHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseRequest
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.test.played import PlayedTunnel
 from invproxy.testing import MemoryNetwork

@@ -21,8 +21,8 @@ from invproxy.errors import (
     Fault,
 )
 from invproxy.http1.fields import value
-from invproxy.http1.heads import parseResponse
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseResponse
 
 FIREFOX = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 CHROME = (

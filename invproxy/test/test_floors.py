@@ -21,7 +21,7 @@ FLOORS = (
     # 2: state, with the clock injected and no sockets.
     ("timers", "discard", "clocks", "requestbody", "exchange", "mailbox", "routing"),
     # 3: input and output.
-    ("turn", "transport", "server.*", "client", "resources.*", "tunnel.*"),
+    ("turn", "transport", "server.*", "client.*", "resources.*", "tunnel.*"),
     # 4: the two roles.
     ("proxy.*", "agent.*"),
     # 5: assembly.

@@ -15,16 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from invproxy.errors import Fault
 from invproxy.http1.fields import items, join
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE
-from invproxy.http1.heads import (
-    RequestHead,
-    ResponseHead,
-    parseAnyRequest,
-    parseAnyResponse,
-    parseRequest,
-    parseResponse,
-    responseHead,
-)
+from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
+from invproxy.http1.parsing import parseAnyRequest, parseAnyResponse, parseRequest, parseResponse
 from invproxy.test import messages
 from invproxy.test.messages import examples
 

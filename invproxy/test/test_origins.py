@@ -21,8 +21,9 @@ from zope.interface.verify import verifyObject
 from invproxy.errors import CLIENT_GONE, ORIGIN_BAD_RESPONSE, Fault
 from invproxy.http1.fields import items, join
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE
-from invproxy.http1.heads import RequestHead, ResponseHead, parseResponse
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseResponse
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 from invproxy.resources import ResourceOrigin, renderStream
 from invproxy.test.helpers import RecordingAnswer, requestHead

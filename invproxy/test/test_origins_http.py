@@ -17,8 +17,9 @@ from invproxy.agent.origins import HTTPOrigin
 from invproxy.errors import ORIGIN_REFUSED
 from invproxy.http1.fields import items, join
 from invproxy.http1.framing import CHUNKED, lastChunk
-from invproxy.http1.heads import RequestHead, parseRequest
+from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseRequest
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IOrigin
 from invproxy.test.helpers import RecordingAnswer, requestHead

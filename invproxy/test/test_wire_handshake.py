@@ -19,8 +19,9 @@ from websockets.uri import parse_uri
 
 from invproxy.errors import Fault
 from invproxy.http1.fields import dropper, items, value
-from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest, parseResponse
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseRequest, parseResponse
 from invproxy.test import messages
 from invproxy.test.messages import examples
 from invproxy.wire.handshake import SUBPROTOCOL, ClientHandshake, HandshakeError, accept

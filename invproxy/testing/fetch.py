@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 
 from invproxy.errors import Fault
 from invproxy.http1.fields import items, join, values
-from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseRequest
 from invproxy.http1.readers import ResponseReader
 from invproxy.testing.network import MemoryNetwork
 

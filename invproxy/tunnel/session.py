@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from invproxy.errors import AGENT_LOST, CODES, Fault
 from invproxy.timers import Wheel
 from invproxy.tunnel.life import GOING_AWAY, makeLife
+from invproxy.tunnel.pings import Pings
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import Turn
 from invproxy.wire.frames import (
@@ -64,9 +65,6 @@ _CLOSING = 2.0
 
 _LATE = 0.5
 """Seconds by which a deadline may be noticed late, so that it is set by so much earlier."""
-
-_PINGS = 4
-"""Pings of which the fastest answer counts as the round trip."""
 
 _MOST_SHOWN = 200
 """Characters of a peer's text that are shown in the log."""
@@ -136,12 +134,10 @@ class Session(Generic[S]):
         self._wheel = wheel
         self._keys = (keys or Keys()) if isClient else None
         self._timeout = timeout - _LATE
-        self._began = self._pingedAt = 0.0
+        self._began = 0.0
         # The client asks first, so that in the rule only one of the two does.
         self._quiet = timeout / 3 if isClient else timeout / 2
-        self._pings: dict[bytes, float] = {}
-        self._pingCount = 0
-        self._roundTrips: deque[float] = deque(maxlen=_PINGS)
+        self._pings = Pings()
         self._out: list[bytes | memoryview] = []
         self._outSize = 0
         self._latest: Stream | None = None  # whose header was written last
@@ -357,10 +353,8 @@ class Session(Generic[S]):
             self._sendControl(PONG, payload)
 
     def ponged(self, payload: bytes) -> None:
-        sentAt = self._pings.pop(payload, None)
-        if sentAt is not None:
-            self._roundTrips.append(self.heardAt - sentAt)
-            self.budget.roundTrip = min(self._roundTrips)
+        self._pings.receive(payload, self.heardAt)
+        self.budget.roundTrip = self._pings.roundTrip
 
     def closed(self, code: int, reason: str) -> None:
         if self._isClosed:
@@ -511,14 +505,11 @@ class Session(Generic[S]):
             what = "nothing" if self.peer is not None else "no HELLO"
             self.life.lose(f"{what} came for {self._timeout + _LATE:g} s")
             return 0.0
-        if silent >= self._quiet or (self.streams and now >= self._pingedAt + self._quiet):
+        if silent >= self._quiet or (self.streams and now >= self._pings.sentAt + self._quiet):
             self._ping()
-        return min(max(self.heardAt, self._pingedAt) + self._quiet, self.heardAt + self._timeout)
+        return min(
+            max(self.heardAt, self._pings.sentAt) + self._quiet, self.heardAt + self._timeout
+        )
 
     def _ping(self) -> None:
-        self._pingCount += 1
-        payload = b"%d" % self._pingCount
-        if len(self._pings) > _PINGS:
-            self._pings.clear()
-        self._pings[payload] = self._pingedAt = self.clock.seconds()
-        self._sendControl(PING, payload)
+        self._sendControl(PING, self._pings.send(self.clock.seconds()))

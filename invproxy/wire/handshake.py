@@ -17,8 +17,9 @@ from wsproto.utilities import RemoteProtocolError
 
 from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import dropper, elements, join, values
-from invproxy.http1.heads import RequestHead, ResponseHead, parseRequest, parseResponse
+from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.parsing import parseRequest, parseResponse
 
 SUBPROTOCOL = b"invproxy.v1"
 """The name of what the tunnel's messages hold."""
