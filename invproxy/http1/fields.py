@@ -16,7 +16,7 @@ from functools import lru_cache
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """The characters of a token (RFC 9110, section 5.6.2), as a regular expression."""
 
-FIELD_LINES = rb"(?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+"
+FIELD_LINES = rb"(?>(?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*)"
 """A block of field lines (RFC 9112, section 5): no folding, no space before the colon, no control characters."""
 
 _FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")

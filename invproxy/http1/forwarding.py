@@ -123,7 +123,7 @@ def _describe(peer: bytes) -> tuple[bytes, bytes]:
 # What a trusted peer says.
 
 _PAIR = re.compile(
-    rb"([,;]?)[ \t]*(" + TOKEN + rb"++)=(" + TOKEN + rb'++|"(?:[^"\\]|\\.)*+")[ \t]*|[,;][ \t]*'
+    rb"([,;]?)[ \t]*(" + TOKEN + rb"++)=(" + TOKEN + rb'++|"(?>(?:[^"\\]|\\.)*)")[ \t]*|[,;][ \t]*'
 ).match
 _IP = re.compile(rb"[0-9.]{7,15}+|[0-9A-Fa-f:.]{2,45}+").fullmatch
 

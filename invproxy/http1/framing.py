@@ -23,9 +23,9 @@ UNTIL_CLOSE = -2
 
 Write = Callable[[bytes], None]
 
-_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_QUOTED = rb'"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)"'
 _EXTENSION = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*+").fullmatch
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?>(?:" + _EXTENSION + rb")*)").fullmatch
 _TRAILERS = re.compile(FIELD_LINES).fullmatch
 
 _NO_TRAILER = frozenset(

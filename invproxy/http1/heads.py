@@ -19,7 +19,11 @@ _dropExpect = dropper(b"expect")
 
 _NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]*+"
 isAuthority = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]++\]|" + _NAME + rb"(?:%[0-9A-Fa-f]{2}" + _NAME + rb")*+)(?::[0-9]{0,5})?"
+    rb"(?:\[[0-9A-Fa-f:.]++\]|"
+    + _NAME
+    + rb"(?>(?:%[0-9A-Fa-f]{2}"
+    + _NAME
+    + rb")*))(?::[0-9]{0,5})?"
 ).fullmatch
 """Match the authority of a request: a host, and perhaps a port (RFC 3986, section 3.2.2)."""
 
