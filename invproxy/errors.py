@@ -38,6 +38,9 @@ EXPECTATION_FAILED = Code("expectation-failed", 417, "This expectation cannot be
 TOO_MANY_PENDING = Code(
     "too-many-pending", 429, "Too many requests wait for this backend. Try again.", retryAfter=1
 )
+TOO_MANY_ATTEMPTS = Code(
+    "too-many-attempts", 429, "Too many attempts to sign in have failed. Wait, then try again."
+)
 HEAD_TOO_LARGE = Code("head-too-large", 431, "The request header is larger than allowed here.")
 INTERNAL = Code("internal", 500, "Something went wrong here. The log of the proxy says what.")
 NOT_IMPLEMENTED = Code("not-implemented", 501, "This transfer coding is not supported.")
@@ -51,6 +54,18 @@ AGENT_OFFLINE = Code(
     retryAfter=5,
 )
 DRAINING = Code("draining", 503, "The proxy is about to stop. Try again.", retryAfter=1)
+REGISTRY_UNAVAILABLE = Code(
+    "registry-unavailable",
+    503,
+    "The proxy cannot read its registry of backends. Try again.",
+    retryAfter=5,
+)
+ISSUER_UNAVAILABLE = Code(
+    "issuer-unavailable",
+    503,
+    "The proxy cannot reach who issues identities. Try again.",
+    retryAfter=5,
+)
 TOO_MANY_CONNECTIONS = Code(
     "too-many-connections", 503, "The proxy has no room for more clients. Try again.", retryAfter=1
 )

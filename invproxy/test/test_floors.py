@@ -19,7 +19,7 @@ FLOORS = (
     # 1: contracts.
     ("interfaces",),
     # 2: state, with the clock injected and no sockets.
-    ("timers", "discard", "clocks", "requestbody", "exchange", "mailbox", "routing"),
+    ("timers", "discard", "clocks", "requestbody", "exchange", "mailbox", "routing", "auth.*"),
     # 3: input and output.
     ("turn", "transport", "server.*", "client.*", "resources.*", "tunnel.*"),
     # 4: the two roles.

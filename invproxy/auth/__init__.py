@@ -1,0 +1,3 @@
+"""
+Authentication: who an agent is, and who an end user is.
+"""
