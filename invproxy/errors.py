@@ -119,3 +119,10 @@ class ConfigError(Exception):
     """
     An option has a value that cannot be used; the text is one line that names it and what is allowed.
     """
+
+
+class StoreError(Exception):
+    """
+    What a store keeps could not be read, or a change not be written; nothing of it is in force. The text is one line
+    that says what happened and what to do.
+    """

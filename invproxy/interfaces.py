@@ -33,6 +33,7 @@ from zope.interface import Attribute, Interface
 
 from invproxy.errors import Fault
 from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.registry.records import Backend, Token
 
 
 class IPeer(Interface):
@@ -272,4 +273,60 @@ class IAccessLog(Interface):
         @param userAgent: the value of User-Agent, or C{b""}.
         @param requestID: the exchange's ID, or C{""}.
         @param error: the code with which it failed, or C{""}.
+        """
+
+
+class IBackendStore(Interface):
+    """
+    Where the registry's records last. All calls return Deferreds, which fail with L{invproxy.errors.StoreError} and
+    nothing else. What a call that succeeded wrote is there after a crash; a call that failed changed nothing. The
+    registry makes one call after another, but for C{touch}, which may come in between.
+
+    The contract suite is in C{invproxy.test.test_registry_stores}.
+    """
+
+    def open() -> Deferred[None]:
+        """
+        Get ready, and bring what an older version wrote up to date. May be called again after it failed.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        Give everything up that was opened, if anything was; never fails. C{open} may follow.
+        """
+
+    def load() -> Deferred[tuple[list[Backend], list[Token]]]:
+        """
+        Read everything.
+
+        @return: fires with all backends and all tokens, in no particular order.
+        """
+
+    def putBackend(backend: Backend) -> Deferred[None]:
+        """
+        Keep a record, in place of the one with the same ID, whose C{lastUsed} stays.
+        """
+
+    def deleteBackend(id: str) -> Deferred[None]:
+        """
+        Forget a record and its tokens, if there is one.
+        """
+
+    def putToken(token: Token) -> Deferred[None]:
+        """
+        Keep a new token. It fails if there is one of that name, or no such backend.
+        """
+
+    def deleteToken(backend: str, name: str) -> Deferred[None]:
+        """
+        Forget a token, if there is one.
+        """
+
+    def touch(backends: dict[str, float], tokens: dict[tuple[str, str], float]) -> Deferred[None]:
+        """
+        Note when backends and tokens were last used; a later time that is kept already stays, and what does not exist
+        is passed over.
+
+        @param backends: seconds since the epoch by ID.
+        @param tokens: seconds since the epoch by backend and name.
         """

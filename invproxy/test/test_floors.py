@@ -15,11 +15,32 @@ ROOT = Path(invproxy.__file__).parent
 
 FLOORS = (
     # 0: pure; bytes in, events out, bytes out.
-    ("invproxy", "errors", "errorpage", "http1.*", "wire.*"),
+    (
+        "invproxy",
+        "errors",
+        "errorpage",
+        "http1.*",
+        "wire.*",
+        "registry",
+        "registry.records",
+        "registry.routes",
+    ),
     # 1: contracts.
     ("interfaces",),
     # 2: state, with the clock injected and no sockets.
-    ("timers", "discard", "clocks", "requestbody", "exchange", "mailbox", "routing", "auth.*"),
+    (
+        "timers",
+        "discard",
+        "clocks",
+        "requestbody",
+        "exchange",
+        "mailbox",
+        "routing",
+        "registry.memory",
+        "registry.sqlite",
+        "registry.registry",
+        "auth.*",
+    ),
     # 3: input and output.
     ("turn", "transport", "server.*", "client.*", "resources.*", "tunnel.*"),
     # 4: the two roles.

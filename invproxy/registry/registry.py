@@ -1,0 +1,599 @@
+"""
+The registry in force: records and tokens in memory, where reading them costs nothing, over a store in which they last.
+
+A change goes to the store first, takes effect here when the store has it, and is acknowledged then. Changes
+are made one after another.
+What is known of last uses is in memory at once and written now and then, all together.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from bisect import bisect_right
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from invproxy.errors import StoreError
+from invproxy.interfaces import IBackendStore
+from invproxy.registry.records import (
+    Backend,
+    InvalidRecord,
+    Token,
+    checkTokenName,
+    digestOf,
+    etag,
+    matchesETag,
+    parseBackend,
+    renderBackend,
+)
+from invproxy.registry.routes import RouteTable
+
+_log = Logger(namespace="invproxy.registry")
+
+_T = TypeVar("_T")
+
+SECRET_PREFIX = "ivp_"
+"""With what every token begins, so that scanners for leaked secrets can tell it."""
+
+_WRITE_AFTER = 10.0
+"""Seconds after which a last use is written at the latest, if the store works."""
+
+_SHORTEST_RETRY = 1.0
+_LONGEST_RETRY = 60.0
+"""Seconds between attempts to load, of which each waits twice as long as the one before."""
+
+_MAX_WAITING = 1000
+"""How many changes may wait for the store."""
+
+
+class NoSuchBackend(Exception):
+    """
+    There is no backend with this ID.
+    """
+
+
+class NoSuchToken(Exception):
+    """
+    The backend has no token with this name.
+    """
+
+
+class Conflict(Exception):
+    """
+    A change does not go together with what there is; the text says why, and what to do.
+    """
+
+
+class PreconditionFailed(Exception):
+    """
+    The record was changed since it was read (RFC 9110, section 13.1.1).
+    """
+
+
+class Unavailable(Exception):
+    """
+    The registry could not be loaded yet, or the store did not take a change, which is not in force then. The text is
+    one line that says what is wrong.
+    """
+
+
+@frozen
+class Changed:
+    """
+    A backend is new, or its record was replaced.
+
+    @ivar backend: its ID.
+    @ivar record: what is in force now.
+    @ivar former: what was in force before, or L{None}.
+    """
+
+    backend: str
+    record: Backend
+    former: Backend | None
+
+
+@frozen
+class Deleted:
+    """
+    A backend is gone, and its tokens with it.
+
+    @ivar backend: its ID.
+    """
+
+    backend: str
+
+
+@frozen
+class Revoked:
+    """
+    A token is not valid any more.
+
+    @ivar backend: the ID of its backend.
+    @ivar name: its name.
+    """
+
+    backend: str
+    name: str
+
+
+Change = Changed | Deleted | Revoked
+"""What observers are told."""
+
+
+class Registry:
+    """
+    Which backends there are, and the tokens of their agents.
+
+    @ivar isLoaded: whether the store could be read yet.
+    @ivar problem: what is wrong with the store, in one line, or C{""}.
+    """
+
+    def __init__(
+        self,
+        store: IBackendStore,
+        clock: IReactorTime,
+        *,
+        maxBackends: int = 100_000,
+        maxTokens: int = 100,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        @param store: where records last.
+        @param clock: what tells the time.
+        @param maxBackends: how many backends there may be.
+        @param maxTokens: how many tokens each may have.
+        @param jitter: gives numbers from 0 to 1, by which attempts to load are spread.
+        """
+        self.isLoaded = False
+        self.problem = ""
+        self._store = store
+        self._clock = clock
+        self._maxBackends = maxBackends
+        self._maxTokens = maxTokens
+        self._jitter = jitter
+        self._backends: dict[str, Backend] = {}
+        self._tokens: dict[str, dict[str, Token]] = {}
+        self._digests: dict[bytes, Token] = {}
+        self._routes = RouteTable()
+        self._sorted: list[str] | None = None
+        self._lock = DeferredLock()
+        self._waiting = 0
+        self._observers: dict[object, Callable[[Change], None]] = {}
+        # When what was used last: all of it, and what the store does not know yet.
+        self._lastSeen: dict[str, float] = {}
+        self._lastUsed: dict[tuple[str, str], float] = {}
+        self._newlySeen: dict[str, float] = {}
+        self._newlyUsed: dict[tuple[str, str], float] = {}
+        self._touching: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._retry: IDelayedCall | None = None
+        self._retries = 0
+        self._isStopping = False
+
+    # Life.
+
+    def start(self) -> Deferred[None]:
+        """
+        Load what the store has. If that fails, it is tried again, later and later, until it succeeds.
+
+        @return: fires when it was loaded, or when the first attempt failed; C{isLoaded} tells which.
+        """
+        self._isStopping = False
+        return self._inTurn(self._load)
+
+    async def _load(self) -> None:
+        if self.isLoaded or self._isStopping:
+            return
+        try:
+            await self._store.open()
+            backends, tokens = await self._store.load()
+        except Exception as error:
+            await self._store.close()
+            self._loadFailed(error)
+            return
+        self._backends = {backend.id: backend for backend in backends}
+        self._sorted = None
+        self._routes = RouteTable()
+        for backend in backends:
+            self._routes.add(backend)
+        self._tokens = {backend.id: {} for backend in backends}
+        self._digests = {}
+        for token in tokens:
+            self._tokens[token.backend][token.name] = self._digests[token.digest] = token
+        self.isLoaded = True
+        if self._retries:
+            _log.info("Registry loaded after all: {count} backends.", count=len(backends))
+        self._retries = 0
+        self.problem = ""
+
+    def _loadFailed(self, error: Exception) -> None:
+        text = _textOf(error)
+        delay = min(_LONGEST_RETRY, _SHORTEST_RETRY * float(2 ** min(self._retries, 16)))
+        self._retries += 1
+        if text != self.problem:
+            _log.error("Registry not loaded, it is tried again and again: {text}", text=text)
+        self.problem = text
+        if not self._isStopping:
+            delay *= 0.5 + self._jitter() / 2
+            self._retry = self._clock.callLater(delay, self._loadAgain)
+
+    def _loadAgain(self) -> None:
+        self._retry = None
+        self._inTurn(self._load).addErrback(_logFailure)
+
+    def stop(self) -> Deferred[None]:
+        """
+        Finish the changes that are under way, write what is known of last uses, and close the store.
+
+        @return: fires when it is closed.
+        """
+        self._isStopping = True
+        for timer in (self._timer, self._retry):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._retry = None
+        return self._inTurn(self._stop)
+
+    async def _stop(self) -> None:
+        if self._touching is not None:
+            written: Deferred[None] = Deferred()
+            self._touching.addCallback(written.callback)
+            await written
+        if self.isLoaded:
+            await self._touch()
+        self.isLoaded = False
+        self.problem = "the registry was stopped"
+        await self._store.close()
+
+    # Reading.
+
+    def _checkLoaded(self) -> None:
+        if not self.isLoaded:
+            raise Unavailable(self.problem or "the registry is not loaded yet")
+
+    @property
+    def routes(self) -> RouteTable:
+        """
+        Which backend is for whom, and where.
+
+        @raise Unavailable: if the registry is not loaded.
+        """
+        if not self.isLoaded:
+            self._checkLoaded()
+        return self._routes
+
+    def __len__(self) -> int:
+        return len(self._backends)
+
+    def get(self, id: str) -> Backend | None:
+        """
+        Find a record.
+
+        @return: the record, with its last use, or L{None} if there is no such backend.
+        @raise Unavailable: if the registry is not loaded.
+        """
+        if not self.isLoaded:
+            self._checkLoaded()
+        backend = self._backends.get(id)
+        if backend is None:
+            return None
+        seen = self._lastSeen.get(id)
+        return backend if seen is None else evolve(backend, lastUsed=seen)
+
+    def list(self, after: str = "", limit: int | None = None) -> Sequence[Backend]:
+        """
+        List records in the order of their IDs.
+
+        @param after: begin behind this ID.
+        @param limit: how many at most.
+        @raise Unavailable: if the registry is not loaded.
+        """
+        self._checkLoaded()
+        if self._sorted is None:
+            self._sorted = sorted(self._backends)
+        begin = bisect_right(self._sorted, after)
+        end = None if limit is None else begin + max(limit, 0)
+        return [found for id in self._sorted[begin:end] if (found := self.get(id))]
+
+    def tokensOf(self, id: str) -> Sequence[Token]:
+        """
+        List the tokens of a backend by name, those that have expired too.
+
+        @raise NoSuchBackend: if there is no such backend.
+        @raise Unavailable: if the registry is not loaded.
+        """
+        self._checkLoaded()
+        tokens = self._tokens.get(id)
+        if tokens is None:
+            raise NoSuchBackend(_noBackend(id))
+        return [self._withLastUse(tokens[name]) for name in sorted(tokens)]
+
+    def _withLastUse(self, token: Token) -> Token:
+        used = self._lastUsed.get((token.backend, token.name))
+        return token if used is None else evolve(token, lastUsed=used)
+
+    def findToken(self, digest: bytes) -> Token | None:
+        """
+        Find the token that a secret belongs to. What is looked up is a hash of it, so that the time that it takes tells
+        nothing about secrets.
+
+        @param digest: L{digestOf<invproxy.registry.records.digestOf>} the secret.
+        @return: the token, or L{None} if there is none, or it has expired.
+        @raise Unavailable: if the registry is not loaded.
+        """
+        if not self.isLoaded:
+            self._checkLoaded()
+        token = self._digests.get(digest)
+        if token is None or (token.expires is not None and token.expires <= self._clock.seconds()):
+            return None
+        return token
+
+    # Changing.
+
+    async def put(self, record: Backend, *, match: str | None = None) -> bool:
+        """
+        Create a record, or replace the one with its ID; tokens and last use stay.
+
+        @param record: the record; its C{lastUsed} is ignored.
+        @param match: the value of If-Match, if the change is to depend on what is there.
+        @return: whether it is new.
+        @raise InvalidRecord: if it is not what can be a record.
+        @raise PreconditionFailed: if C{match} does not hold.
+        @raise Conflict: if there are as many as there may be.
+        @raise Unavailable: if the store did not take it.
+        """
+        checked = parseBackend(renderBackend(record))
+        return await self._change(partial(self._put, checked, match))
+
+    async def _put(self, record: Backend, match: str | None) -> bool:
+        former = self._checkMatch(record.id, match)
+        if former is None and len(self._backends) >= self._maxBackends:
+            raise Conflict(
+                f"there are {self._maxBackends} backends, and may be no more: remove some"
+            )
+        await self._write(self._store.putBackend(record))
+        record = evolve(record, lastUsed=former.lastUsed if former else None)
+        self._backends[record.id] = record
+        if former is None:
+            self._tokens[record.id] = {}
+            self._sorted = None
+        self._routes.add(record)
+        self._tell(Changed(record.id, record, former))
+        return former is None
+
+    async def delete(self, id: str, *, match: str | None = None) -> None:
+        """
+        Remove a record and its tokens.
+
+        @param match: the value of If-Match, if the change is to depend on what is there.
+        @raise NoSuchBackend: if there is none.
+        @raise PreconditionFailed: if C{match} does not hold.
+        @raise Unavailable: if the store did not take it.
+        """
+        await self._change(partial(self._delete, id, match))
+
+    async def _delete(self, id: str, match: str | None) -> None:
+        if self._checkMatch(id, match) is None:
+            raise NoSuchBackend(_noBackend(id))
+        await self._write(self._store.deleteBackend(id))
+        del self._backends[id]
+        for token in self._tokens.pop(id).values():
+            self._forgetToken(token)
+        self._lastSeen.pop(id, None)
+        self._newlySeen.pop(id, None)
+        self._sorted = None
+        self._routes.remove(id)
+        self._tell(Deleted(id))
+
+    async def mintToken(
+        self, backend: str, name: str, expires: float | None = None
+    ) -> tuple[Token, str]:
+        """
+        Make a token for the agents of a backend.
+
+        @param backend: the ID of the backend.
+        @param name: what is to name the token among those of the backend.
+        @param expires: until when it is to be valid, in seconds since the epoch, or L{None} for ever.
+        @return: the token, and its secret, which is nowhere else.
+        @raise InvalidRecord: if the name cannot name a token, or C{expires} is not in the future.
+        @raise NoSuchBackend: if there is no such backend.
+        @raise Conflict: if there is a token of this name, or there are as many as there may be.
+        @raise Unavailable: if the store did not take it.
+        """
+        checkTokenName(name)
+        if expires is not None and expires <= self._clock.seconds():
+            raise InvalidRecord("expires", "must be in the future")
+        return await self._change(partial(self._mint, backend, name, expires))
+
+    async def _mint(self, backend: str, name: str, expires: float | None) -> tuple[Token, str]:
+        self._checkLoaded()
+        tokens = self._tokens.get(backend)
+        if tokens is None:
+            raise NoSuchBackend(_noBackend(backend))
+        if name in tokens:
+            raise Conflict(
+                f"there is a token {name!r} of {backend!r} already:"
+                " revoke it first, or choose another name"
+            )
+        if len(tokens) >= self._maxTokens:
+            raise Conflict(
+                f"{backend!r} has {len(tokens)} tokens, and may have no more: revoke some"
+            )
+        secret = SECRET_PREFIX + secrets.token_urlsafe(32)
+        created = float(int(self._clock.seconds()))
+        token = Token(backend, name, digestOf(secret), created, expires)
+        await self._write(self._store.putToken(token))
+        tokens[name] = self._digests[token.digest] = token
+        return token, secret
+
+    async def revokeToken(self, backend: str, name: str) -> None:
+        """
+        Make a token invalid, at once.
+
+        @raise NoSuchBackend: if there is no such backend.
+        @raise NoSuchToken: if it has no such token.
+        @raise Unavailable: if the store did not take it; the token is still valid then.
+        """
+        await self._change(partial(self._revoke, backend, name))
+
+    async def _revoke(self, backend: str, name: str) -> None:
+        self._checkLoaded()
+        tokens = self._tokens.get(backend)
+        if tokens is None:
+            raise NoSuchBackend(_noBackend(backend))
+        if name not in tokens:
+            raise NoSuchToken(f"{backend!r} has no token {name[:100]!r}")
+        await self._write(self._store.deleteToken(backend, name))
+        self._forgetToken(tokens.pop(name))
+        self._tell(Revoked(backend, name))
+
+    def _forgetToken(self, token: Token) -> None:
+        del self._digests[token.digest]
+        key = (token.backend, token.name)
+        self._lastUsed.pop(key, None)
+        self._newlyUsed.pop(key, None)
+
+    def _checkMatch(self, id: str, match: str | None) -> Backend | None:
+        present = self.get(id)
+        tags = () if present is None else (etag(present),)
+        if match is not None and not matchesETag(match, tags):
+            raise PreconditionFailed(
+                f"{id!r} was changed since it was read: read it again, and see what is different"
+            )
+        return present
+
+    def _change(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> Deferred[_T]:
+        """
+        Make a change after all that were asked for before it.
+        """
+        if self._waiting >= _MAX_WAITING:
+            return fail(Unavailable("too many changes wait for the store: try again"))
+        return self._inTurn(work)
+
+    def _inTurn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> Deferred[_T]:
+        """
+        Do something after all that was begun before it. Once asked for it is brought to its end, even if nobody waits
+        for that any more: store and memory must not come apart because a client hung up.
+        """
+        outcome: Deferred[_T] = Deferred()
+        self._waiting += 1
+
+        def settle(result: _T | Failure) -> None:
+            self._waiting -= 1
+            outcome.callback(result)  # dropped if the waiting was cancelled
+
+        self._lock.run(lambda: Deferred.fromCoroutine(work())).addBoth(settle)
+        return outcome
+
+    async def _write(self, written: Deferred[None]) -> None:
+        try:
+            await written
+        except StoreError as error:
+            self._note(str(error))
+            raise Unavailable(str(error)) from error
+        self._note("")
+
+    def _note(self, problem: str) -> None:
+        """
+        Log what is wrong with the store when that changes, not each time that it is found out.
+        """
+        if problem != self.problem:
+            if problem:
+                _log.error("Registry cannot be written: {problem}", problem=problem)
+            else:
+                _log.info("Registry can be written again.")
+        self.problem = problem
+
+    # Last uses.
+
+    def see(self, id: str) -> None:
+        """
+        Note that an agent of a backend is there now; nothing happens if there is no such backend.
+        """
+        if id in self._backends:
+            self._lastSeen[id] = self._newlySeen[id] = self._clock.seconds()
+            self._writeSoon()
+
+    def useToken(self, token: Token) -> None:
+        """
+        Note that an agent has authenticated by a token now; nothing happens if it was revoked.
+        """
+        if token.digest in self._digests:
+            key = (token.backend, token.name)
+            self._lastUsed[key] = self._newlyUsed[key] = self._clock.seconds()
+            self._writeSoon()
+
+    def _writeSoon(self) -> None:
+        if self._timer is None and self._touching is None and not self._isStopping:
+            self._timer = self._clock.callLater(_WRITE_AFTER, self._writeNow)
+
+    def _writeNow(self) -> None:
+        self._timer = None
+        touching = self._touching = Deferred.fromCoroutine(self._touch())
+        touching.addErrback(_logFailure)
+        touching.addCallback(self._touched)
+
+    def _touched(self, _: None) -> None:
+        self._touching = None
+        if self._newlySeen or self._newlyUsed:
+            self._writeSoon()
+
+    async def _touch(self) -> None:
+        seen, self._newlySeen = self._newlySeen, {}
+        used, self._newlyUsed = self._newlyUsed, {}
+        if not (seen or used):
+            return
+        try:
+            await self._store.touch(seen, used)
+        except StoreError as error:
+            self._note(str(error))
+            # Less what is gone meanwhile, and what was used again.
+            self._newlySeen = {
+                id: self._lastSeen[id] for id in seen if id in self._lastSeen
+            } | self._newlySeen
+            self._newlyUsed = {
+                key: self._lastUsed[key] for key in used if key in self._lastUsed
+            } | self._newlyUsed
+        else:
+            self._note("")
+
+    # Telling.
+
+    def observe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """
+        Ask to be told of each change, once it is in force.
+
+        @param callback: called with L{Changed}, L{Deleted} or L{Revoked}; that tokens go with their backend, or expire,
+            is not told.
+        @return: a function that takes the wish back.
+        """
+        key = object()
+        self._observers[key] = callback
+        return lambda: self._observers.pop(key, None) and None
+
+    def _tell(self, change: Change) -> None:
+        for callback in list(self._observers.values()):
+            try:
+                callback(change)
+            except Exception:
+                _log.failure("An observer of the registry failed on {change}", change=change)
+
+
+def _noBackend(id: str) -> str:
+    return f"there is no backend {id[:100]!r}"
+
+
+def _textOf(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+
+
+def _logFailure(failure: Failure) -> None:
+    _log.failure("The registry failed", failure=failure)
