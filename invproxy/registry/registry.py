@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredLock, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -23,6 +23,17 @@ from twisted.python.failure import Failure
 
 from invproxy.errors import StoreError
 from invproxy.interfaces import IBackendStore
+from invproxy.registry.changes import (
+    Change,
+    Changed,
+    Conflict,
+    Deleted,
+    NoSuchBackend,
+    NoSuchToken,
+    PreconditionFailed,
+    Revoked,
+    Unavailable,
+)
 from invproxy.registry.records import (
     Backend,
     InvalidRecord,
@@ -35,6 +46,20 @@ from invproxy.registry.records import (
     renderBackend,
 )
 from invproxy.registry.routes import RouteTable
+from invproxy.registry.uses import LastUses
+
+__all__ = [
+    "Change",
+    "Changed",
+    "Conflict",
+    "Deleted",
+    "NoSuchBackend",
+    "NoSuchToken",
+    "PreconditionFailed",
+    "Registry",
+    "Revoked",
+    "Unavailable",
+]
 
 _log = Logger(namespace="invproxy.registry")
 
@@ -43,89 +68,12 @@ _T = TypeVar("_T")
 SECRET_PREFIX = "ivp_"
 """With what every token begins, so that scanners for leaked secrets can tell it."""
 
-_WRITE_AFTER = 10.0
-"""Seconds after which a last use is written at the latest, if the store works."""
-
 _SHORTEST_RETRY = 1.0
 _LONGEST_RETRY = 60.0
 """Seconds between attempts to load, of which each waits twice as long as the one before."""
 
 _MAX_WAITING = 1000
 """How many changes may wait for the store."""
-
-
-class NoSuchBackend(Exception):
-    """
-    There is no backend with this ID.
-    """
-
-
-class NoSuchToken(Exception):
-    """
-    The backend has no token with this name.
-    """
-
-
-class Conflict(Exception):
-    """
-    A change does not go together with what there is; the text says why, and what to do.
-    """
-
-
-class PreconditionFailed(Exception):
-    """
-    The record was changed since it was read (RFC 9110, section 13.1.1).
-    """
-
-
-class Unavailable(Exception):
-    """
-    The registry could not be loaded yet, or the store did not take a change, which is not in force then. The text is
-    one line that says what is wrong.
-    """
-
-
-@frozen
-class Changed:
-    """
-    A backend is new, or its record was replaced.
-
-    @ivar backend: its ID.
-    @ivar record: what is in force now.
-    @ivar former: what was in force before, or L{None}.
-    """
-
-    backend: str
-    record: Backend
-    former: Backend | None
-
-
-@frozen
-class Deleted:
-    """
-    A backend is gone, and its tokens with it.
-
-    @ivar backend: its ID.
-    """
-
-    backend: str
-
-
-@frozen
-class Revoked:
-    """
-    A token is not valid any more.
-
-    @ivar backend: the ID of its backend.
-    @ivar name: its name.
-    """
-
-    backend: str
-    name: str
-
-
-Change = Changed | Deleted | Revoked
-"""What observers are told."""
 
 
 class Registry:
@@ -167,13 +115,7 @@ class Registry:
         self._lock = DeferredLock()
         self._waiting = 0
         self._observers: dict[object, Callable[[Change], None]] = {}
-        # When what was used last: all of it, and what the store does not know yet.
-        self._lastSeen: dict[str, float] = {}
-        self._lastUsed: dict[tuple[str, str], float] = {}
-        self._newlySeen: dict[str, float] = {}
-        self._newlyUsed: dict[tuple[str, str], float] = {}
-        self._touching: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None
+        self._uses = LastUses(store, clock, self._note)
         self._retry: IDelayedCall | None = None
         self._retries = 0
         self._isStopping = False
@@ -186,7 +128,6 @@ class Registry:
 
         @return: fires when it was loaded, or when the first attempt failed; C{isLoaded} tells which.
         """
-        self._isStopping = False
         return self._inTurn(self._load)
 
     async def _load(self) -> None:
@@ -236,19 +177,13 @@ class Registry:
         @return: fires when it is closed.
         """
         self._isStopping = True
-        for timer in (self._timer, self._retry):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._retry = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         return self._inTurn(self._stop)
 
     async def _stop(self) -> None:
-        if self._touching is not None:
-            written: Deferred[None] = Deferred()
-            self._touching.addCallback(written.callback)
-            await written
-        if self.isLoaded:
-            await self._touch()
+        await self._uses.stop()
         self.isLoaded = False
         self.problem = "the registry was stopped"
         await self._store.close()
@@ -285,7 +220,7 @@ class Registry:
         backend = self._backends.get(id)
         if backend is None:
             return None
-        seen = self._lastSeen.get(id)
+        seen = self._uses.backends.get(id)
         return backend if seen is None else evolve(backend, lastUsed=seen)
 
     def list(self, after: str = "", limit: int | None = None) -> Sequence[Backend]:
@@ -317,7 +252,7 @@ class Registry:
         return [self._withLastUse(tokens[name]) for name in sorted(tokens)]
 
     def _withLastUse(self, token: Token) -> Token:
-        used = self._lastUsed.get((token.backend, token.name))
+        used = self._uses.tokens.get((token.backend, token.name))
         return token if used is None else evolve(token, lastUsed=used)
 
     def findToken(self, digest: bytes) -> Token | None:
@@ -387,8 +322,7 @@ class Registry:
         del self._backends[id]
         for token in self._tokens.pop(id).values():
             self._forgetToken(token)
-        self._lastSeen.pop(id, None)
-        self._newlySeen.pop(id, None)
+        self._uses.forgetBackend(id)
         self._sorted = None
         self._routes.remove(id)
         self._tell(Deleted(id))
@@ -457,9 +391,7 @@ class Registry:
 
     def _forgetToken(self, token: Token) -> None:
         del self._digests[token.digest]
-        key = (token.backend, token.name)
-        self._lastUsed.pop(key, None)
-        self._newlyUsed.pop(key, None)
+        self._uses.forgetToken(token.backend, token.name)
 
     def _checkMatch(self, id: str, match: str | None) -> Backend | None:
         present = self.get(id)
@@ -512,58 +444,19 @@ class Registry:
                 _log.info("Registry can be written again.")
         self.problem = problem
 
-    # Last uses.
-
     def see(self, id: str) -> None:
         """
         Note that an agent of a backend is there now; nothing happens if there is no such backend.
         """
         if id in self._backends:
-            self._lastSeen[id] = self._newlySeen[id] = self._clock.seconds()
-            self._writeSoon()
+            self._uses.seeBackend(id)
 
     def useToken(self, token: Token) -> None:
         """
         Note that an agent has authenticated by a token now; nothing happens if it was revoked.
         """
         if token.digest in self._digests:
-            key = (token.backend, token.name)
-            self._lastUsed[key] = self._newlyUsed[key] = self._clock.seconds()
-            self._writeSoon()
-
-    def _writeSoon(self) -> None:
-        if self._timer is None and self._touching is None and not self._isStopping:
-            self._timer = self._clock.callLater(_WRITE_AFTER, self._writeNow)
-
-    def _writeNow(self) -> None:
-        self._timer = None
-        touching = self._touching = Deferred.fromCoroutine(self._touch())
-        touching.addErrback(_logFailure)
-        touching.addCallback(self._touched)
-
-    def _touched(self, _: None) -> None:
-        self._touching = None
-        if self._newlySeen or self._newlyUsed:
-            self._writeSoon()
-
-    async def _touch(self) -> None:
-        seen, self._newlySeen = self._newlySeen, {}
-        used, self._newlyUsed = self._newlyUsed, {}
-        if not (seen or used):
-            return
-        try:
-            await self._store.touch(seen, used)
-        except StoreError as error:
-            self._note(str(error))
-            # Less what is gone meanwhile, and what was used again.
-            self._newlySeen = {
-                id: self._lastSeen[id] for id in seen if id in self._lastSeen
-            } | self._newlySeen
-            self._newlyUsed = {
-                key: self._lastUsed[key] for key in used if key in self._lastUsed
-            } | self._newlyUsed
-        else:
-            self._note("")
+            self._uses.seeToken(token.backend, token.name)
 
     # Telling.
 

@@ -17,6 +17,7 @@ FLOORS = (
     # 0: pure; bytes in, events out, bytes out.
     (
         "invproxy",
+        "credential",
         "errors",
         "errorpage",
         "http1.*",
@@ -24,6 +25,7 @@ FLOORS = (
         "registry",
         "registry.records",
         "registry.routes",
+        "registry.changes",
     ),
     # 1: contracts.
     ("interfaces",),
@@ -38,6 +40,7 @@ FLOORS = (
         "routing",
         "registry.memory",
         "registry.sqlite",
+        "registry.uses",
         "registry.registry",
         "auth.*",
     ),
