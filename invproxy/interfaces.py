@@ -26,14 +26,19 @@ Rules that both sides keep, and that the contract suite in C{invproxy.test.test_
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from zope.interface import Attribute, Interface
 
+from invproxy.credential import Credential
 from invproxy.errors import Fault
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.registry.records import Backend, Token
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
 class IPeer(Interface):
@@ -58,6 +63,11 @@ class IPeer(Interface):
     def countAsAgent() -> None:
         """
         Take the connection out of the number of clients: it is the link of an agent.
+        """
+
+    def certificate() -> Certificate | None:
+        """
+        Get the certificate that the peer has shown and TLS has verified, where such are asked for.
         """
 
 
@@ -329,4 +339,24 @@ class IBackendStore(Interface):
 
         @param backends: seconds since the epoch by ID.
         @param tokens: seconds since the epoch by backend and name.
+        """
+
+
+class IAgentAuthenticator(Interface):
+    """
+    Decides which agents may serve which backends.
+    """
+
+    def authenticate(
+        head: RequestHead, peer: IPeer, backend: str
+    ) -> Credential | Deferred[Credential]:
+        """
+        Find out whether an agent may serve a backend; for each of its calls.
+
+        @param head: the head of the call.
+        @param peer: the connection on which it came.
+        @param backend: the ID of the backend that it names.
+        @return: in whose name the call goes on; a Deferred only where it cannot be told at once.
+        @raise Fault: unauthenticated, forbidden, too-many-attempts, registry-unavailable or issuer-unavailable; a
+            Deferred fails with it.
         """

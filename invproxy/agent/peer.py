@@ -50,3 +50,6 @@ class OriginalPeer:
 
     def countAsAgent(self) -> None:
         pass
+
+    def certificate(self) -> None:
+        return None

@@ -53,6 +53,9 @@ class _RequestPeer:
     def countAsAgent(self) -> None:
         pass  # a stock site counts nobody
 
+    def certificate(self) -> None:
+        return None  # a stock site does not say whether its endpoint verifies any
+
     def lost(self) -> None:
         """
         Tell all who asked.

@@ -9,7 +9,7 @@ read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -30,6 +30,8 @@ from invproxy.server.stream import ServerStream
 from invproxy.transport import Outlet, StreamTransport, isSecure
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from invproxy.server.site import StreamingSite
 
 _log = Logger(namespace="invproxy.server")
@@ -402,6 +404,12 @@ class Channel(Protocol):
             self.isAgent = True
             self._surplus = False
             self.site.clients -= 1
+
+    def certificate(self) -> Certificate | None:
+        if not self.site.takesCertificates:
+            return None
+        shown = getattr(self.transport, "getPeerCertificate", lambda: None)()
+        return None if shown is None else cast("Certificate", shown.to_cryptography())
 
     def drain(self) -> None:
         """

@@ -43,6 +43,7 @@ class StreamingSite(Factory):
     @ivar wheel: the deadlines of the connections.
     @ivar turn: what collects what they write.
     @ivar clients: how many clients are connected, agents' links left out.
+    @ivar takesCertificates: whether certificates that peers have shown count.
     """
 
     noisy = False
@@ -58,6 +59,7 @@ class StreamingSite(Factory):
         maxConnections: int = 10000,
         isAgentCall: Callable[[RequestHead], bool] = _never,
         streamEnded: Callable[[ServerStream], None] = _ignore,
+        takesCertificates: bool = False,
     ) -> None:
         """
         @param origin: what answers the requests.
@@ -68,6 +70,7 @@ class StreamingSite(Factory):
         @param maxConnections: how many clients may be connected.
         @param isAgentCall: tells the requests that are served even when there are too many clients.
         @param streamEnded: called with each stream when its answer has ended, however.
+        @param takesCertificates: whether its endpoints ask peers for certificates, and verify those that they get.
         """
         self.origin = origin
         self.clock = clock
@@ -76,6 +79,7 @@ class StreamingSite(Factory):
         self.idleTimeout = idleTimeout
         self.isAgentCall = isAgentCall
         self.streamEnded = streamEnded
+        self.takesCertificates = takesCertificates
         self.wheel = Wheel(clock)
         self.turn = turnOf(clock)
         self.clients = 0

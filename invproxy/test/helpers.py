@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
@@ -48,6 +49,7 @@ class FakePeer:
     The connection of an asker.
 
     @ivar countedAsAgent: whether it was taken out of the number of clients.
+    @ivar shown: the certificate that it has shown.
     """
 
     def __init__(self, secure: bool = False) -> None:
@@ -55,6 +57,7 @@ class FakePeer:
         self.secure = secure
         self.streams = True
         self.countedAsAgent = False
+        self.shown: Certificate | None = None
         self._callbacks: list[Callable[[], None]] = []
 
     def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -63,6 +66,9 @@ class FakePeer:
 
     def countAsAgent(self) -> None:
         self.countedAsAgent = True
+
+    def certificate(self) -> Certificate | None:
+        return self.shown
 
     def lose(self) -> None:
         """

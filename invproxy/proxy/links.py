@@ -1,0 +1,142 @@
+"""
+The live links of agents: what is under way in the name of a credential, and is cut when that is not good any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from invproxy.credential import TOKEN, Credential
+from invproxy.registry.registry import Change, Deleted, Revoked
+from invproxy.timers import Wheel
+
+_log = Logger(namespace="invproxy.proxy")
+
+
+class _Link:
+    """
+    One link.
+    """
+
+    __slots__ = ("_links", "askedAt", "credential", "cut")
+
+    def __init__(self, links: Links, credential: Credential, cut: Callable[[str], None]) -> None:
+        self.askedAt = 0.0
+        self.credential = credential
+        self.cut = cut
+        self._links = links
+
+    def forget(self) -> None:
+        """
+        Take note that it is over.
+        """
+        self._links.forget(self)
+
+    def checkDeadline(self, now: float) -> float:
+        """
+        Cut it if its credential has expired.
+        """
+        expires = self.credential.expires or 0.0
+        if now < expires:
+            return expires
+        self._links.end(self, "these credentials have expired")
+        return 0.0
+
+
+class Links:
+    """
+    All live links of a proxy: polls that wait, requests and responses on their way through polls, tunnels.
+    """
+
+    def __init__(self, wheel: Wheel) -> None:
+        """
+        @param wheel: what watches when credentials expire.
+        """
+        self._wheel = wheel
+        self._links: dict[str, dict[_Link, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._links.values()))
+
+    def add(self, credential: Credential, cut: Callable[[str], None]) -> Callable[[], None]:
+        """
+        Take note of a new one.
+
+        @param credential: in whose name it is.
+        @param cut: called with the reason, at most once, when the credential is not good any more; it must not raise.
+        @return: a function that takes note that the link is over.
+        """
+        link = _Link(self, credential, cut)
+        found = self._links.get(credential.backend)
+        if found is None:
+            found = self._links[credential.backend] = {}
+        found[link] = None
+        if credential.expires is not None:
+            self._wheel.watch(link, credential.expires)
+        return link.forget
+
+    def forget(self, link: _Link) -> None:
+        """
+        Take note that one is over.
+        """
+        found = self._links.get(link.credential.backend)
+        if found is None or link not in found:
+            return
+        del found[link]
+        if not found:
+            del self._links[link.credential.backend]
+        if link.askedAt:
+            self._wheel.forget(link)
+
+    def end(self, link: _Link, why: str) -> None:
+        """
+        Cut one.
+
+        @param why: what its agent is told.
+        """
+        self.forget(link)
+        try:
+            link.cut(why)
+        except Exception:
+            _log.failure("a link of {credential} could not be cut", credential=link.credential)
+
+    def changed(self, change: Change) -> None:
+        """
+        Cut what a change of the registry leaves without a good credential.
+        """
+        if isinstance(change, Revoked):
+            self._cut(
+                change.backend,
+                lambda credential: credential.kind == TOKEN and credential.name == change.name,
+                "this token was revoked",
+            )
+        elif isinstance(change, Deleted):
+            self._cut(change.backend, lambda credential: True, "this backend is gone")
+        else:
+            user = change.record.backendUser
+            self._cut(
+                change.backend,
+                lambda credential: credential.kind != TOKEN and credential.name != user,
+                "this backend is not yours any more",
+            )
+
+    def _cut(self, backend: str, isBad: Callable[[Credential], bool], why: str) -> None:
+        bad = [link for link in self._links.get(backend, ()) if isBad(link.credential)]
+        for link in bad:
+            if link in self._links.get(backend, ()):  # the end of one may have ended another
+                self.end(link, why)
+        if bad:
+            _log.info(
+                "{count} links of agents of {backend} cut: {why}",
+                count=len(bad),
+                backend=backend,
+                why=why,
+            )
+
+    def backends(self) -> list[str]:
+        """
+        List the backends that have links.
+        """
+        return list(self._links)
