@@ -5,6 +5,8 @@ installed C{dropin.cache} refers to them.
 
 from twisted.application.service import ServiceMaker
 
+from invproxy.auth.plugins import ScryptFileFactory
+
 invproxyServer = ServiceMaker(
     "invproxy-server",
     "invproxy.server_tap",
@@ -18,3 +20,5 @@ invproxyAgent = ServiceMaker(
     "An inverting proxy's agent: serves a backend without opening a port.",
     "invproxy-agent",
 )
+
+invproxyPasswords = ScryptFileFactory()
