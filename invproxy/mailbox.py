@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from invproxy.errors import TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
+from invproxy.errors import NO_BACKEND, TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
 from invproxy.exchange import Exchange
 from invproxy.interfaces import IExchange, IMailbox, ITaker
 
@@ -265,6 +265,18 @@ class Mailboxes:
         if not idle:
             raise Fault(TOO_MANY_BACKENDS, f"{self._maxBackends} backends are in use")
         del self._mailboxes[min(idle, key=Mailbox.lastSeen).backend]
+
+    def remove(self, backend: str) -> None:
+        """
+        Forget a backend that is no more: its exchanges fail, and the carriers that wait are sent away.
+        """
+        mailbox = self._mailboxes.pop(backend, None)
+        if mailbox is None:
+            return
+        for exchange in list(self.exchanges.values()):
+            if exchange.mailbox is mailbox:
+                exchange.fail(Fault(NO_BACKEND))
+        mailbox.release()
 
     def isOffline(self, mailbox: Mailbox) -> bool:
         """

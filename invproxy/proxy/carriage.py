@@ -5,9 +5,13 @@ brings its response.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 from zope.interface import implementer
 
 from invproxy.clocks import FETCHED
+from invproxy.credential import Credential
 from invproxy.discard import Discard
 from invproxy.errors import CODES, INTERNAL, ORIGIN_BAD_RESPONSE, Fault
 from invproxy.exchange import Exchange
@@ -17,6 +21,7 @@ from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import Limits
 from invproxy.http1.readers import ResponseReader
 from invproxy.interfaces import IAnswer, IUpload
+from invproxy.proxy.links import Links
 from invproxy.proxy.streams import answerAtOnce
 from invproxy.wire.poll import (
     AGENTS_CODES,
@@ -42,7 +47,16 @@ class PollCarriage:
     @ivar request: the head as the agent gets it.
     """
 
-    __slots__ = ("_exchange", "_fetching", "_isOurs", "_paused", "_response", "request")
+    __slots__ = (
+        "_credentials",
+        "_exchange",
+        "_fetching",
+        "_isOurs",
+        "_paused",
+        "_response",
+        "_unlinks",
+        "request",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         """
@@ -54,6 +68,29 @@ class PollCarriage:
         self._response: ResponseCall | None = None
         self._paused = False
         self._isOurs = False
+        self._credentials: tuple[Credential, ...] = ()
+        self._unlinks: tuple[Callable[[], None], ...] = ()
+
+    def link(self, links: Links, credential: Credential) -> None:
+        """
+        Take note in whose name a call comes: when that is not good any more, the exchange has lost its agent.
+
+        @param links: all live links.
+        @param credential: in whose name.
+        """
+        if credential not in self._credentials:
+            self._credentials += (credential,)
+            self._unlinks += (links.add(credential, self._cut),)
+
+    def _cut(self, why: str) -> None:
+        self._unlink()
+        if cast(object, self._exchange.carrier) is self:
+            self._exchange.loseAgent()
+
+    def _unlink(self) -> None:
+        unlinks, self._unlinks = self._unlinks, ()
+        for unlink in unlinks:
+            unlink()
 
     def fetch(self, answer: IAnswer, call: RequestHead, *, streams: bool) -> IUpload:
         """
@@ -104,6 +141,7 @@ class PollCarriage:
         self._fetching = None
         exchange = self._exchange
         if exchange.state == FETCHED and self._response is None:
+            self._unlink()  # whoever fetches it next has another carriage
             exchange.breakFetch()
         elif exchange.state == FETCHED or exchange.upgraded:
             exchange.loseAgent()
@@ -133,8 +171,11 @@ class PollCarriage:
         fetching, self._fetching = self._fetching, None
         if fetching is not None:
             fetching.finish()
+        if self._exchange.upgraded and self._response is None:
+            self._unlink()
 
     def abort(self, fault: Fault) -> None:
+        self._unlink()
         fetching, self._fetching = self._fetching, None
         if fetching is not None:
             fetching.fail(fault)
@@ -188,7 +229,10 @@ class PollCarriage:
         if response is not None and self._paused:
             response.answer.resumeUpload()  # the call itself has still to come to its end
         if self._exchange.upgraded:
+            if self._fetching is None:
+                self._unlink()
             return
+        self._unlink()
         if self.request.upgrade is not None:
             self._endFetch()
         else:

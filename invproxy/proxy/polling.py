@@ -8,21 +8,26 @@ import re
 from collections.abc import Callable
 from typing import cast
 
+from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from invproxy.auth.agents import OpenAgents, unauthenticated
+from invproxy.credential import Credential
 from invproxy.discard import Discard
 from invproxy.errors import BAD_REQUEST, FORBIDDEN, METHOD_NOT_ALLOWED, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.fields import value
 from invproxy.http1.heads import RequestHead
-from invproxy.interfaces import IAnswer, IExchange, IUpload
+from invproxy.interfaces import IAgentAuthenticator, IAnswer, IExchange, IUpload
 from invproxy.mailbox import Mailbox, Mailboxes
 from invproxy.proxy.carriage import PollCarriage
+from invproxy.proxy.links import Links
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
+from invproxy.proxy.waiting import waitFor
 from invproxy.timers import Wheel
 from invproxy.wire.poll import (
     BACKEND_ID,
@@ -37,27 +42,48 @@ _isBrowsers = re.compile(rb"\r\n(?:origin|sec-fetch-site):", re.IGNORECASE).sear
 """Fields that browsers send and agents do not: a page that has its own name lead here must not become an agent."""
 
 
+@frozen
+class Guard:
+    """
+    What lets agents in, and cuts their links when it would not let them in any more.
+
+    @ivar agents: decides which agents may serve which backends.
+    @ivar links: what is under way in their names, unless nothing ever ends that.
+    """
+
+    agents: IAgentAuthenticator = field(factory=OpenAgents)
+    links: Links | None = None
+
+
 class AgentResource(StreamResource):
     """
-    What the three calls have in common: which backend the agent serves.
+    What the calls have in common: which backend the agent serves, and whether it may.
     """
 
     method = b"GET"
 
     def __init__(
-        self, mailboxes: Mailboxes, settings: ProxySettings, clock: IReactorTime, wheel: Wheel
+        self,
+        mailboxes: Mailboxes,
+        settings: ProxySettings,
+        clock: IReactorTime,
+        wheel: Wheel,
+        guard: Guard,
     ) -> None:
         """
         @param mailboxes: where exchanges wait.
         @param settings: times and bounds.
         @param clock: what tells the time.
         @param wheel: what watches polls.
+        @param guard: what lets agents in.
         """
         super().__init__()
         self._mailboxes = mailboxes
         self._settings = settings
         self._clock = clock
         self._wheel = wheel
+        self._agents = guard.agents
+        self._links = guard.links
 
     def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
         backend = value(head.fields, BACKEND_ID)
@@ -70,12 +96,27 @@ class AgentResource(StreamResource):
         if head.method != self.method:
             allow = b"\r\nAllow: " + self.method
             raise Fault(METHOD_NOT_ALLOWED, f"only {self.method.decode()} is", allow)
-        answer.peer.countAsAgent()
-        return self.call(self._mailboxes.visit(backend.decode("ascii")), head, answer)
+        named = backend.decode("ascii")
+        credential = self._agents.authenticate(head, answer.peer, named)
+        if isinstance(credential, Deferred):
+            return waitFor(
+                credential, lambda credential: self._admit(credential, named, head, answer), answer
+            )
+        return self._admit(credential, named, head, answer)
 
-    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+    def _admit(
+        self, credential: Credential, backend: str, head: RequestHead, answer: IAnswer
+    ) -> IUpload:
+        answer.peer.countAsAgent()
+        return self.call(self._mailboxes.visit(backend), head, answer, credential)
+
+    def call(
+        self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
+    ) -> IUpload:
         """
         Answer a call of an agent of this mailbox's backend.
+
+        @param credential: in whose name.
         """
         raise NotImplementedError
 
@@ -92,8 +133,12 @@ class PendingResource(AgentResource):
     C{GET agent/pending}: wait for exchanges and name their IDs.
     """
 
-    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+    def call(
+        self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
+    ) -> IUpload:
         poll = Poll(mailbox, head, answer, self._wheel)
+        if self._links is not None:
+            poll.unlink = self._links.add(credential, poll.cut)
         poll.wait(self._clock.seconds() + self._settings.pollTimeout)
         return poll
 
@@ -103,11 +148,16 @@ class RequestResource(AgentResource):
     C{GET agent/request}: fetch the request of an exchange.
     """
 
-    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+    def call(
+        self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
+    ) -> IUpload:
         exchange = self._find(mailbox, head)
         if exchange is None or not exchange.isFetchable():
             return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
-        return PollCarriage(exchange).fetch(answer, head, streams=answer.peer.streams)
+        carriage = PollCarriage(exchange)
+        if self._links is not None:
+            carriage.link(self._links, credential)
+        return carriage.fetch(answer, head, streams=answer.peer.streams)
 
 
 class ResponseResource(AgentResource):
@@ -117,13 +167,17 @@ class ResponseResource(AgentResource):
 
     method = b"POST"
 
-    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+    def call(
+        self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
+    ) -> IUpload:
         exchange = self._find(mailbox, head)
         if exchange is None or exchange.isAnswered():
             return answerAtOnce(head, answer, 404, b"Not Found")
         carriage = cast(object, exchange.carrier)
         if not isinstance(carriage, PollCarriage):  # another carrier has it, or none yet
             return answerAtOnce(head, answer, 404, b"Not Found")
+        if self._links is not None:
+            carriage.link(self._links, credential)
         return carriage.respond(answer, head, self._settings.limits)
 
 
@@ -131,9 +185,12 @@ class ResponseResource(AgentResource):
 class Poll(Discard):
     """
     One C{agent/pending} call: it waits at the mailbox, and then answers for the IDs that it named.
+
+    @ivar unlink: takes note that it is over, if anybody wants to know; till then it may be cut.
     """
 
     askedAt = 0.0
+    unlink: Callable[[], None] | None = None
 
     def __init__(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, wheel: Wheel) -> None:
         """
@@ -172,6 +229,8 @@ class Poll(Discard):
         if exchanges and self._head.keepAlive:
             # Else the connection ends with this answer, which says nothing about the agent.
             self._forget = self._answer.peer.whenLost(self._lost)
+        if not exchanges:
+            self._unlink()
         self._say([exchange.id for exchange in exchanges])
 
     def _say(self, ids: list[str]) -> None:
@@ -185,12 +244,33 @@ class Poll(Discard):
         if now < self._deadline:
             return self._deadline
         if self._stopWaiting():
+            self._unlink()
             self._say([])
         return 0.0
 
     def abort(self, fault: Fault) -> None:
         self._wheel.forget(self)
-        self._stopWaiting()
+        if self._stopWaiting():
+            self._unlink()
+
+    def cut(self, why: str) -> None:
+        """
+        Send the agent away: its credential is not good any more. What it was told of and has not fetched yet waits
+        again.
+
+        @param why: what it is told.
+        """
+        self.unlink = None
+        self._wheel.forget(self)
+        if self._stopWaiting():
+            self._answer.fail(unauthenticated(why))
+        for exchange in list(self._leased):
+            exchange.release(self)
+
+    def _unlink(self) -> None:
+        unlink, self.unlink = self.unlink, None
+        if unlink is not None:
+            unlink()
 
     def _stopWaiting(self) -> bool:
         claim, self._claim = self._claim, None
@@ -202,7 +282,10 @@ class Poll(Discard):
     def _unclaimed(self, exchange: Exchange) -> None:
         # It does not depend on this poll's connection any more.
         self._leased.pop(exchange, None)
-        if not self._leased and self._forget is not None:
+        if self._leased:
+            return
+        self._unlink()
+        if self._forget is not None:
             forget, self._forget = self._forget, None
             forget()
 

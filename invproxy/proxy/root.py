@@ -19,6 +19,7 @@ from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.polling import (
     AgentResource,
+    Guard,
     PendingResource,
     RequestResource,
     ResponseResource,
@@ -96,6 +97,7 @@ class ProxyResource(StreamResource):
         *,
         mailboxes: Mailboxes | None = None,
         tunnels: Tunnels | None = None,
+        guard: Guard | None = None,
         servesClients: bool = True,
         servesAgents: bool = True,
     ) -> None:
@@ -104,6 +106,7 @@ class ProxyResource(StreamResource):
         @param settings: times and bounds.
         @param mailboxes: those of another such Resource, where clients and agents come in at different ones.
         @param tunnels: likewise.
+        @param guard: what lets agents in; without it there is open mode, and all are.
         @param servesClients: whether clients are served here.
         @param servesAgents: whether agents are served here.
         """
@@ -124,7 +127,7 @@ class ProxyResource(StreamResource):
                 self.mailboxes, OpenRouter(self.mailboxes), settings, clock, self._wheel
             )
         self._agent: dict[bytes, StreamResource] = {
-            path: kind(self.mailboxes, settings, clock, self._wheel)
+            path: kind(self.mailboxes, settings, clock, self._wheel, guard or Guard())
             if servesAgents
             else self._nothing
             for path, kind in _AGENT_CALLS.items()

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from invproxy.clocks import RESPONDING
+from invproxy.credential import Credential
 from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
@@ -29,7 +30,7 @@ from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
 from invproxy.proxy.streams import answerAtOnce
 from invproxy.timers import Wheel
-from invproxy.tunnel.life import GOING_AWAY, REPLACED
+from invproxy.tunnel.life import GOING_AWAY, REPLACED, UNAUTHORIZED
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
@@ -226,7 +227,10 @@ class ProxySession(Session[ProxyStream]):
 
     @ivar mailbox: that of the backend that the agent serves.
     @ivar limits: bounds on responses.
+    @ivar unlink: takes note that it is over, if anybody wants to know.
     """
+
+    unlink: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -348,7 +352,17 @@ class ProxySession(Session[ProxyStream]):
         self.mailbox.leave(self)
         super().sayGoAway()
 
+    def cut(self, why: str) -> None:
+        """
+        Close it: its agent's credential is not good any more.
+
+        @param why: what the agent is told.
+        """
+        self.life.close(UNAUTHORIZED, why)
+
     def ended(self, reason: str, streams: list[ProxyStream]) -> None:
+        if self.unlink is not None:
+            self.unlink()
         self._tunnels.forget(self)
         self.mailbox.leave(self)
         _log.info(
@@ -374,7 +388,9 @@ class TunnelResource(AgentResource):
 
     tunnels: Tunnels
 
-    def call(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer) -> IUpload:
+    def call(
+        self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
+    ) -> IUpload:
         if not answer.peer.streams:
             # A stock site: the agent will poll.
             return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
@@ -389,6 +405,8 @@ class TunnelResource(AgentResource):
             self._settings.linkTimeout,
         )
         self.tunnels.add(session)
+        if self._links is not None:
+            session.unlink = self._links.add(credential, session.cut)
         answer.respond(accepted)
         session.connected()
         return session

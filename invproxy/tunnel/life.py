@@ -18,6 +18,10 @@ REPLACED = 4000
 """The close code of a tunnel whose agent has opened another in its place."""
 
 
+UNAUTHORIZED = 4401
+"""The close code of a tunnel whose agent's credentials are not good any more."""
+
+
 class Life(Protocol):
     """
     What happens to a tunnel.
