@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.accesslog import CombinedLog, JSONLog, openAccessLog
+from invproxy.admin.token import AdminToken
 from invproxy.endpoints import checkEndpoint, isReachable
 from invproxy.errors import ConfigError
 from invproxy.http1.limits import Limits
@@ -134,6 +135,13 @@ TABLE = (
         "Where administrators connect, for health and status; none turns it off.",
         metavar="ENDPOINT",
         default="tcp:8081:interface=127.0.0.1",
+    ),
+    Option(
+        "admin-token-file",
+        text,
+        "A file with the bearer token of the admin endpoint, which is read again when it changes."
+        " Without it programs on the same machine alone are let in.",
+        metavar="FILE",
     ),
     switch(
         "insecure-open",
@@ -286,6 +294,7 @@ class Plan:
     @ivar settings: times and bounds.
     @ivar warnings: what the person who starts it should know.
     @ivar values: where all of this came from, for errors found later.
+    @ivar adminToken: the token of the admin endpoint, if it has one.
     """
 
     listen: tuple[str, ...]
@@ -294,6 +303,7 @@ class Plan:
     settings: ProxySettings
     warnings: tuple[str, ...]
     values: Values
+    adminToken: AdminToken | None = None
 
 
 def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -> Plan:
@@ -342,6 +352,7 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
         _settingsOf(values),
         tuple(warnings),
         values,
+        adminTokenOf(values),
     )
 
 
@@ -386,6 +397,21 @@ def accessLogOf(values: Values, clock: IReactorTime) -> CombinedLog | JSONLog | 
         raise values.fault("access-log", str(error)) from None
 
 
+def adminTokenOf(values: Values) -> AdminToken | None:
+    """
+    Read the token of the admin endpoint, if the options name one.
+
+    @raise ConfigError: if it cannot be used.
+    """
+    path = values["admin-token-file"]
+    if path is None:
+        return None
+    try:
+        return AdminToken(path)
+    except ConfigError as error:
+        raise values.fault("admin-token-file", str(error)) from None
+
+
 def readyLine(ready: Ready) -> str:
     """
     Tell a person where the proxy listens.
@@ -421,6 +447,7 @@ def assemble(
         agentListen=plan.agentListen,
         adminListen=plan.adminListen,
         accessLog=accessLog,
+        adminToken=plan.adminToken,
     )
     hangup = None
     if accessLog is not None:

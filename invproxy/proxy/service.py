@@ -16,13 +16,13 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from invproxy.admin.root import AdminResource, adminOrigin
+from invproxy.admin.token import AdminToken
 from invproxy.errors import ConfigError
 from invproxy.http1.fields import elements, finder, values
 from invproxy.interfaces import IAccessLog
-from invproxy.proxy.admin import AdminResource
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
-from invproxy.resources import ResourceOrigin
 from invproxy.server import StreamingSite
 from invproxy.server.stream import ServerStream
 
@@ -58,6 +58,7 @@ class ProxyService(Service):
         agentListen: Sequence[str] = (),
         adminListen: str | None = None,
         accessLog: IAccessLog | None = None,
+        adminToken: AdminToken | None = None,
     ) -> None:
         """
         @param reactor: the reactor.
@@ -66,6 +67,8 @@ class ProxyService(Service):
         @param agentListen: endpoint strings for agents alone.
         @param adminListen: endpoint string of the admin endpoint, or L{None} for none.
         @param accessLog: where a line about each exchange goes.
+        @param adminToken: who has it may use the admin endpoint from anywhere; without one only programs on this
+            machine may.
         """
         self._reactor = reactor
         self._settings = settings = settings or ProxySettings()
@@ -84,12 +87,13 @@ class ProxyService(Service):
             tunnels=self.resource.tunnels,
             servesClients=False,
         )
-        admin = AdminResource(self.resource.mailboxes, reactor, lambda: self._ready)
-        adminOrigin = ResourceOrigin(admin, clock=reactor, maxBody=1 << 20)
+        admin = AdminResource(
+            self.resource.mailboxes, reactor, lambda: self._ready, token=adminToken
+        )
         self._sites = {
             "public": self._site(self.resource),
             "agents": self._site(self._agents),
-            "admin": StreamingSite(adminOrigin, reactor, limits=settings.limits),
+            "admin": StreamingSite(adminOrigin(admin, reactor), reactor, limits=settings.limits),
         }
         self._ports: list[IListeningPort] = []
         self._ready = False

@@ -528,6 +528,7 @@ class AssembleTests(SynchronousTestCase):
                 "agentListen": ("unix:/b",),
                 "adminListen": "tcp:8081:interface=127.0.0.1",
                 "accessLog": None,
+                "adminToken": None,
             },
         )
 

@@ -1,0 +1,144 @@
+"""
+Who may use the admin endpoint.
+
+Two ways to say so. Without a token only peers on the same machine may, and only by a name that is the machine's own:
+somebody's DNS may point any other name here, and a page that was loaded by that name could then read what it asks for
+(DNS rebinding). With a token whoever has it may, from wherever.
+
+In both ways, what a browser sends on behalf of another site is refused: such requests carry an C{Origin} or a
+C{Sec-Fetch-Site} that says so. There are no cookies here, so nothing would speak for them anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.web.server import Request
+
+from invproxy.admin.answers import Problem
+from invproxy.admin.token import AdminToken
+from invproxy.auth.throttle import Throttle
+
+_LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+
+_HEALTH = frozenset((b"/healthz", b"/readyz"))
+"""With a token, these tell everybody what they tell: whoever sees to it that the process lives needs no secrets."""
+
+_bearer = re.compile(rb"bearer +([\x21-\x7e]+) *", re.IGNORECASE).fullmatch
+
+
+class Guard:
+    """
+    Lets requests in, or says why not.
+    """
+
+    def __init__(self, token: AdminToken | None, throttle: Throttle) -> None:
+        """
+        @param token: the token, if there is one.
+        @param throttle: counts those who guess.
+        """
+        self._token = token
+        self._throttle = throttle
+
+    def admit(self, request: Request) -> None:
+        """
+        Let a request in.
+
+        @raise Problem: if it must not.
+        @raise Fault: (too-many-attempts) if its peer has guessed too often.
+        """
+        if self._token is None:
+            self._insistOnLoopback(request)
+        self._refuseOtherSites(request)
+        if self._token is not None and request.path not in _HEALTH:
+            self._authenticate(request, self._token)
+
+    def credentialOf(self, request: Request) -> str:
+        """
+        Say by what right a request that was let in is here, for the audit log.
+        """
+        return "loopback" if self._token is None else "token"
+
+    def _insistOnLoopback(self, request: Request) -> None:
+        if not isLoopback(request):
+            raise _forbidden(
+                "without --admin-token-file the admin endpoint answers programs on its own machine only"
+            )
+        if _split("//" + _hostOf(request)).hostname not in _LOOPBACK_NAMES:
+            raise _forbidden(
+                "without --admin-token-file the admin endpoint answers to a loopback name only, such as"
+                " localhost"
+            )
+
+    def _refuseOtherSites(self, request: Request) -> None:
+        origin = request.getHeader("origin")
+        site = request.getHeader("sec-fetch-site")
+        if (origin is not None and _split(origin).netloc != _hostOf(request)) or site in (
+            "cross-site",
+            "same-site",
+        ):
+            raise _forbidden("the admin endpoint takes no requests from pages of other sites")
+
+    def _authenticate(self, request: Request, token: AdminToken) -> None:
+        if not token.isReadable():
+            raise Problem(
+                503,
+                "token-unreadable",
+                "the admin token cannot be read; the log of the proxy says why",
+            )
+        given = request.requestHeaders.getRawHeaders(b"authorization") or []
+        if not given:
+            raise _unauthenticated(
+                "the admin API needs its token, as Authorization: Bearer ...", ""
+            )
+        found = _bearer(given[0]) if len(given) == 1 else None
+        if found is not None and token.matches(found[1]):
+            return
+        # One look has shown that it is wrong, so nobody who has the token is kept out by those who guess.
+        peer = peerOf(request)
+        self._throttle.check(peer)
+        self._throttle.fail(peer)
+        raise _unauthenticated("this is not the token of the admin API", ', error="invalid_token"')
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(403, "forbidden", detail)
+
+
+def _unauthenticated(detail: str, more: str) -> Problem:
+    challenge = [("WWW-Authenticate", f'Bearer realm="invproxy admin"{more}')]
+    return Problem(401, "unauthenticated", detail, headers=challenge)
+
+
+def peerOf(request: Request) -> str:
+    """
+    Name the peer of a request: its IP address, or C{"unix"}.
+    """
+    address = request.getClientAddress()
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
+
+
+def isLoopback(request: Request) -> bool:
+    """
+    Say whether the peer of a request is on the same machine.
+    """
+    peer = request.getClientAddress()
+    if not isinstance(peer, IPv4Address | IPv6Address):
+        return isinstance(peer, UNIXAddress)
+    address = ip_address(peer.host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback
+
+
+def _hostOf(request: Request) -> str:
+    return request.getHeader("host") or ""
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets around what is no address
+        return SplitResult("", "", "", "", "")

@@ -1,0 +1,82 @@
+"""
+The admin endpoint: is the process alive, is it ready, what goes on, and the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+
+from invproxy.admin.answers import Problem, jsonAnswer
+from invproxy.admin.audit import Audit
+from invproxy.admin.backends import BackendsEndpoint
+from invproxy.admin.endpoint import MAX_BODY, At, Branch, ProblemOrigin, Refusing
+from invproxy.admin.guard import Guard
+from invproxy.admin.openapi import document
+from invproxy.admin.status import Status
+from invproxy.admin.token import AdminToken
+from invproxy.auth.throttle import Throttle
+from invproxy.errors import Fault
+from invproxy.interfaces import IOrigin
+from invproxy.mailbox import Mailboxes
+from invproxy.registry.registry import Registry
+from invproxy.resources import ResourceOrigin
+
+
+class AdminResource(Branch):
+    """
+    The root of the admin endpoint.
+    """
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        clock: IReactorTime,
+        isReady: Callable[[], bool],
+        *,
+        registry: Registry | None = None,
+        token: AdminToken | None = None,
+    ) -> None:
+        """
+        @param mailboxes: what to tell about.
+        @param clock: what tells the time.
+        @param isReady: says whether the proxy listens and is not stopping.
+        @param registry: what can be changed; L{None} in open mode.
+        @param token: who has it may come from anywhere; without one only programs on this machine are let in.
+        """
+        super().__init__()
+        self._guard = guard = Guard(token, Throttle(clock))
+        status = Status(mailboxes, clock, isReady, registry)
+        api = Branch()
+        api.putChild(b"status", At(GET=status.status))
+        api.putChild(b"openapi.json", At(GET=lambda request: jsonAnswer(document())))
+        api.putChild(b"backends", BackendsEndpoint(registry, Audit(guard.credentialOf)))
+        self.putChild(b"api", api)
+        self.putChild(b"healthz", At(GET=status.healthz))
+        self.putChild(b"readyz", At(GET=status.readyz))
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        """
+        Find what is at a path, for those who may use it.
+        """
+        try:
+            self._guard.admit(request)
+        except Problem as problem:
+            return Refusing(problem)
+        except Fault as fault:
+            return Refusing(Problem.fromFault(fault))
+        return cast(IResource, super().getChildWithDefault(path, request))
+
+
+def adminOrigin(resource: AdminResource, clock: IReactorTime) -> IOrigin:
+    """
+    Make of it what our own site serves.
+
+    @param resource: the root.
+    @param clock: what tells the time.
+    """
+    return ProblemOrigin(ResourceOrigin(resource, clock=clock, maxBody=MAX_BODY))
