@@ -366,9 +366,12 @@ def _host(field: str, obj: object) -> str:
 def _time(field: str, obj: object) -> float:
     if isinstance(obj, str) and _isTime(obj):
         try:
-            return float(int(datetime.fromisoformat(obj.upper()).timestamp()))
+            seconds = float(int(datetime.fromisoformat(obj.upper()).timestamp()))
+            formatSecond(seconds)  # it is a time in UTC, too
         except (ValueError, OverflowError):
             pass
+        else:
+            return seconds
     raise InvalidRecord(field, 'must be a time as in RFC 3339, such as "2027-01-31T12:00:00Z"')
 
 

@@ -135,11 +135,18 @@ class Registry:
             return
         try:
             await self._store.open()
-            backends, tokens = await self._store.load()
+            self._adopt(*await self._store.load())
         except Exception as error:
             await self._store.close()
             self._loadFailed(error)
             return
+        self.isLoaded = True
+        if self._retries:
+            _log.info("Registry loaded after all: {count} backends.", count=len(self._backends))
+        self._retries = 0
+        self.problem = ""
+
+    def _adopt(self, backends: Sequence[Backend], tokens: Sequence[Token]) -> None:
         self._backends = {backend.id: backend for backend in backends}
         self._sorted = None
         self._routes = RouteTable()
@@ -149,11 +156,6 @@ class Registry:
         self._digests = {}
         for token in tokens:
             self._tokens[token.backend][token.name] = self._digests[token.digest] = token
-        self.isLoaded = True
-        if self._retries:
-            _log.info("Registry loaded after all: {count} backends.", count=len(backends))
-        self._retries = 0
-        self.problem = ""
 
     def _loadFailed(self, error: Exception) -> None:
         text = _textOf(error)
@@ -204,9 +206,6 @@ class Registry:
         if not self.isLoaded:
             self._checkLoaded()
         return self._routes
-
-    def __len__(self) -> int:
-        return len(self._backends)
 
     def get(self, id: str) -> Backend | None:
         """

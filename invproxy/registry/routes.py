@@ -102,14 +102,14 @@ class RouteTable:
         self._hosts: dict[str, _Node] = {}
         self._patterns = 0
 
-    def __len__(self) -> int:
-        return len(self._records)
-
     def add(self, record: Backend) -> None:
         """
         Take a record in, in place of the one with the same ID.
         """
         self.remove(record.id)
+        users = record.users()
+        if not users:
+            return
         self._records[record.id] = record
         for host in _hostsOf(record):
             root = self._hosts.get(host)
@@ -118,7 +118,7 @@ class RouteTable:
                 self._patterns += host.startswith("*")
             for path in _pathsOf(record):
                 place = _grow(root, path)
-                for user in record.users():
+                for user in users:
                     place.add(user, record)
 
     def remove(self, id: str) -> None:
