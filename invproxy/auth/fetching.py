@@ -1,0 +1,152 @@
+"""
+Small documents over the network: what issuers of identities publish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+_TIMEOUT = 10.0
+"""Seconds that a whole answer may take."""
+
+_MOST_BYTES = 1 << 20
+
+Fetch = Callable[[str], "Deferred[bytes]"]
+"""What gets the document at a URL, or fails."""
+
+
+class FetchError(Exception):
+    """
+    A document could not be had; the text is one line that says why.
+    """
+
+
+def isSafe(url: str) -> bool:
+    """
+    Say whether nobody on the way can change what comes from a URL: it is https, or on this machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme == "https":
+        return bool(host)
+    if parts.scheme != "http":
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Fetcher:
+    """
+    Gets documents by treq.
+    """
+
+    def __init__(self, reactor: IReactorTime, client: Any = None) -> None:
+        """
+        @param reactor: the reactor.
+        @param client: what to use instead of treq's client, in tests.
+        """
+        self._reactor = reactor
+        self._client = client
+
+    def __call__(self, url: str) -> Deferred[bytes]:
+        """
+        Get the document at a URL; its size and the time are bounded, and redirections are not followed.
+
+        @return: fails with L{FetchError}.
+        """
+        fetched = Deferred.fromCoroutine(self._fetch(url))
+        return fetched.addTimeout(_TIMEOUT, self._reactor, onTimeoutCancel=_late)
+
+    async def _fetch(self, url: str) -> bytes:
+        if not isSafe(url):
+            raise FetchError("its URL must begin with https://")
+        if self._client is None:
+            # Costly to import, and only for those who need it.
+            from treq.client import HTTPClient
+            from twisted.web.client import Agent
+
+            self._client = HTTPClient(Agent(self._reactor, connectTimeout=_TIMEOUT))
+        try:
+            response = await self._client.get(
+                url,
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                allow_redirects=False,
+            )
+            body = _Body(response.code)
+            response.deliverBody(body)
+            return await body.whole
+        except FetchError:
+            raise
+        except Exception as error:
+            raise FetchError(_textOf(error)) from None
+
+
+class _Body(Protocol):
+    """
+    Collects an answer.
+
+    @ivar whole: fires with it.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.whole: Deferred[bytes] = Deferred(self._leave)
+        self._data = bytearray()
+        self._status = status
+
+    def connectionMade(self) -> None:
+        if self._status != 200:
+            self._fail(f"it answered {self._status}")
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > _MOST_BYTES:
+            self._data.clear()
+            self._fail(f"it is larger than {_MOST_BYTES >> 20} MiB")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        from twisted.web.client import ResponseDone
+        from twisted.web.http import PotentialDataLoss
+
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(bytes(self._data))
+        else:
+            self.whole.errback(reason)
+
+    def _fail(self, why: str) -> None:
+        self._leave()
+        if not self.whole.called:
+            self.whole.errback(FetchError(why))
+
+    def _leave(self, _: object = None) -> None:
+        # An answer that was not read to its end would keep its connection for as long as the server likes.
+        leave = getattr(self.transport, "abortConnection", None) or getattr(
+            self.transport, "loseConnection", None
+        )
+        if leave is not None:
+            leave()
+
+
+def _late(result: object, seconds: float) -> bytes:
+    raise FetchError(f"no answer within {seconds:g} s")
+
+
+def _textOf(error: Exception) -> str:
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        return _textOf(reasons[0].value)  # twisted.web wraps what happened in a list of failures
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
