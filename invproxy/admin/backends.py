@@ -167,8 +167,13 @@ class _Calls:
     async def _put(self, record: Backend, request: Request) -> Answer:
         id = record.id
         former = self._registry.get(id)
-        creates = _condition(request, "if-none-match") == "*"
+        condition = _condition(request, "if-none-match")
+        creates = condition is not None
         if creates:
+            if condition != "*":
+                raise Problem(
+                    400, "bad-parameter", "If-None-Match must be *", field="If-None-Match"
+                )
             # Nothing else may create it between here and there.
             if former is not None or id in self._creating:
                 raise Problem(412, "precondition-failed", f"there is a backend {id!r} already")
@@ -185,6 +190,7 @@ class _Calls:
         return _shown(record, 201, [("Location", f"/api/backends/{quote(id, safe='')}")])
 
     async def delete(self, id: str, request: Request) -> Answer:
+        self._known(id)
         await self._registry.delete(id, match=_condition(request, "if-match"))
         self._audit.note(request, "removed", id)
         return Answer(204)

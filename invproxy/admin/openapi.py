@@ -87,6 +87,7 @@ def _paths() -> Schema:
                 "operationId": "health",
                 "tags": ["health"],
                 "summary": "Is the process alive?",
+                "security": [],
                 "responses": _responses({"200": {"description": "It is.", "content": text}}, 403),
             }
         },
@@ -95,6 +96,7 @@ def _paths() -> Schema:
                 "operationId": "readiness",
                 "tags": ["health"],
                 "summary": "Does it listen, and can its registry be read?",
+                "security": [],
                 "responses": _responses(
                     {"200": {"description": "Yes.", "content": text}}, 403, 503
                 ),
@@ -450,7 +452,6 @@ def _status() -> Schema:
                     "enum": ["none", "loaded", "unavailable"],
                     "description": "none: open mode, without --database.",
                 },
-                "backends": {**number, "description": "How many are registered."},
                 "problem": {"type": "string", "description": "What is wrong with the database."},
             },
             "additionalProperties": False,

@@ -99,8 +99,6 @@ class Status:
         if registry is None:
             return {"state": "none"}
         state: dict[str, object] = {"state": "loaded" if registry.isLoaded else "unavailable"}
-        if registry.isLoaded:
-            state["backends"] = len(registry)
         if registry.problem:
             state["problem"] = registry.problem
         return state

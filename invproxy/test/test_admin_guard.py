@@ -1,0 +1,327 @@
+"""
+Who may use the admin endpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
+from twisted.web.test.requesthelper import DummyRequest
+
+from invproxy.admin.answers import Problem
+from invproxy.admin.guard import Guard, isLoopback, peerOf
+from invproxy.admin.token import AdminToken
+from invproxy.auth.throttle import LIMIT, Throttle
+from invproxy.errors import ConfigError
+from invproxy.test.admincase import AdminTestCase, Asked
+
+TOKEN = b"0123456789abcdef-of-the-test"
+
+EVERYWHERE = ("/", "/healthz", "/api/status", "/api/backends", "/api/openapi.json", "/none")
+
+
+class LoopbackTests(AdminTestCase):
+    """
+    Without a token.
+    """
+
+    def test_foreignPeer(self) -> None:
+        """
+        403 for peers that are not loopback, whatever they say of themselves, on each path.
+        """
+        fields = b"X-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\n"
+        for path in EVERYWHERE:
+            refused = self.ask("GET", path, fields=fields, address="192.0.2.1")
+            self.assertProblem(refused, 403, "forbidden", "--admin-token-file")
+            self.assertNotEqual(self.ask("GET", path, fields=fields).status, 403)
+
+    def test_foreignHost(self) -> None:
+        """
+        403 for a Host that is not a loopback name: somebody's DNS may point it here.
+        """
+        for host in (
+            b"evil.example",
+            b"localhost.evil.example",
+            b"127.0.0.1.evil.example",
+            b"evil.example:8081",
+            b"",
+            b":8081",
+            b"[::2]",
+            b"[127.0.0.1]",
+            b"[:]",
+        ):
+            for path in ("/api/status", "/api/backends"):
+                self.assertProblem(self.ask("GET", path, host=host), 403, "forbidden", "localhost")
+        for host in (b"localhost", b"LOCALHOST:1", b"127.0.0.1:8081", b"[::1]", b"[::1]:8081"):
+            self.assertEqual(self.ask("GET", "/api/status", host=host).status, 200, host)
+
+    def test_crossSite(self) -> None:
+        """
+        403 for what a page of another site sends, by any method.
+        """
+        for origin in (
+            b"http://evil.example",
+            b"null",
+            b"http://localhost",
+            b"http://localhost:8080",
+            b"http://localhost:8081.evil.example",
+            b"http://127.0.0.1:8081",
+            b"http://[",
+            b"",
+        ):
+            for method in ("GET", "POST", "OPTIONS"):
+                refused = self.ask(method, "/api/backends", fields=b"Origin: %b\r\n" % origin)
+                self.assertProblem(refused, 403, "forbidden", "other sites")
+                self.assertIsNone(refused.value(b"access-control-allow-origin"))
+        for site, status in (
+            (b"cross-site", 403),
+            (b"same-site", 403),
+            (b"same-origin", 200),
+            (b"none", 200),
+        ):
+            answer = self.ask("GET", "/api/status", fields=b"Sec-Fetch-Site: %b\r\n" % site)
+            self.assertEqual(answer.status, status)
+        own = self.ask("GET", "/api/status", fields=b"Origin: http://localhost:8081\r\n")
+        self.assertEqual(own.status, 200)
+
+    def test_refusedBeforeItIsDone(self) -> None:
+        """
+        What is refused has no effect.
+        """
+        body = b'{"id": "web", "endUser": "allUsers", "backendUser": "", "pathPrefixes": ["/"]}'
+        for fields, address in ((b"Origin: http://evil.example\r\n", None), (b"", "192.0.2.1")):
+            refused = self.ask("POST", "/api/backends", body, fields, address=address)
+            self.assertProblem(refused, 403)
+        self.assertEqual(self.get("/api/backends"), [])
+        self.assertEqual(self.audit, [])
+
+
+class TokenTests(AdminTestCase):
+    """
+    With a token.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.mktemp()
+        self.write(TOKEN + b"\n")
+        self.serve(AdminToken(self.path), port=8082)
+
+    def write(self, content: bytes) -> None:
+        with open(self.path + ".new", "wb") as file:
+            file.write(content)
+        os.replace(self.path + ".new", self.path)
+
+    def bearing(self, token: bytes, path: str = "/api/status", address: str = "192.0.2.1") -> Asked:
+        """
+        Ask from elsewhere, with a token.
+        """
+        fields = b"Authorization: Bearer %b\r\n" % token
+        return self.ask("GET", path, fields=fields, host=b"admin.example", address=address)
+
+    def test_right(self) -> None:
+        """
+        Who has it may come from anywhere, by any name.
+        """
+        for fields in (b"Authorization: Bearer %b\r\n", b"authorization: BEARER   %b \r\n"):
+            answer = self.ask(
+                "GET", "/api/status", fields=fields % TOKEN, host=b"x.example", address="192.0.2.1"
+            )
+            self.assertEqual(answer.status, 200)
+
+    def test_missing(self) -> None:
+        """
+        401 without it, on the same machine too, on each path but those that tell nothing.
+        """
+        for address in (None, "192.0.2.1"):
+            for path in EVERYWHERE:
+                answer = self.ask("GET", path, address=address)
+                if path == "/healthz":
+                    self.assertEqual(answer.status, 200)
+                    continue
+                self.assertProblem(answer, 401, "unauthenticated", "Bearer")
+                self.assertEqual(answer.value(b"www-authenticate"), 'Bearer realm="invproxy admin"')
+        self.assertEqual(self.ask("GET", "/readyz", address="192.0.2.1").status, 200)
+        for path in ("/healthz/", "//healthz", "/healthz%2F..", "/readyz/../api/status"):
+            self.assertNotEqual(self.ask("GET", path).status, 200, path)
+
+    def test_wrong(self) -> None:
+        """
+        401 for a wrong one, for another scheme, and for two at once; it is not repeated.
+        """
+        right = b"Authorization: Bearer %b\r\n" % TOKEN
+        for fields in (
+            b"Authorization: Bearer wrong-wrong-wrong\r\n",
+            b"Authorization: Bearer\r\n",
+            b"Authorization: Bearer %b\r\n" % TOKEN[:-1],
+            b"Authorization: Bearer %bx\r\n" % TOKEN,
+            b"Authorization: Basic %b\r\n" % TOKEN,
+            b"Authorization: %b\r\n" % TOKEN,
+            right + right,
+        ):
+            answer = self.ask("GET", "/api/status", fields=fields)
+            self.assertProblem(answer, 401, "unauthenticated")
+            self.assertIn('error="invalid_token"', answer.value(b"www-authenticate") or "")
+            self.assertNotIn(b"wrong", answer.body)
+
+    def test_crossSite(self) -> None:
+        """
+        What a page of another site sends is refused even with the token.
+        """
+        for fields in (b"Origin: http://evil.example\r\n", b"Sec-Fetch-Site: cross-site\r\n"):
+            for path in ("/api/status", "/healthz"):
+                fields += b"Authorization: Bearer %b\r\n" % TOKEN
+                self.assertProblem(self.ask("GET", path, fields=fields), 403)
+
+    def test_guessing(self) -> None:
+        """
+        Who guesses is slowed down, but not whoever has the token, nor others; a missing token is no guess.
+        """
+        for _ in range(3 * LIMIT):
+            self.ask("GET", "/api/status", address="192.0.2.1")
+        for _ in range(LIMIT):
+            self.assertEqual(self.bearing(b"guess").status, 401)
+        refused = self.bearing(b"guess")
+        self.assertProblem(refused, 429, "too-many-attempts")
+        self.assertGreater(int(refused.value(b"retry-after") or "0"), 0)
+        self.assertEqual(self.bearing(TOKEN).status, 200)
+        self.assertEqual(self.bearing(b"guess", address="192.0.2.2").status, 401)
+        self.network.advance(16)
+        self.assertEqual(self.bearing(b"guess").status, 401)
+
+    def test_replaced(self) -> None:
+        """
+        Another token in the file is in force at once, and the one before it no longer.
+        """
+        other = b"another-token-of-the-test"
+        self.write(other)
+        self.assertEqual(self.bearing(TOKEN).status, 401)
+        self.assertEqual(self.bearing(other).status, 200)
+        with open(self.path, "wb") as file:  # in its place, as an editor may do it
+            file.write(TOKEN)
+        self.assertEqual(self.bearing(TOKEN).status, 200)
+        self.assertEqual(self.bearing(other).status, 401)
+
+    def test_unreadable(self) -> None:
+        """
+        Nobody gets in while the file is gone or holds no token, which is logged once; it needs no restart.
+        """
+        os.rename(self.path, self.path + ".away")
+        for _ in range(3):
+            self.assertProblem(self.bearing(TOKEN), 503, "token-unreadable")
+        self.assertEqual(self.ask("GET", "/healthz").status, 200)
+        self.write(b"short")
+        self.assertProblem(self.bearing(b"short"), 503, "token-unreadable")
+        self.write(b"")
+        self.assertProblem(self.bearing(b""), 503, "token-unreadable")
+        os.rename(self.path + ".away", self.path)
+        self.assertEqual(self.bearing(TOKEN).status, 200)
+
+    def test_audit(self) -> None:
+        """
+        The audit log says that a change came by the token, and not what the token is.
+        """
+        body = b'{"id": "web", "endUser": "allUsers", "backendUser": "", "pathPrefixes": ["/"]}'
+        fields = b"Authorization: Bearer %b\r\n" % TOKEN
+        self.assertEqual(
+            self.ask("POST", "/api/backends", body, fields, address="192.0.2.1").status, 201
+        )
+        [event] = self.audit
+        self.assertEqual((event["peer"], event["credential"]), ("192.0.2.1", "token"))
+        self.assertNotIn(TOKEN.decode(), repr(event))
+
+
+class AdminTokenTests(SynchronousTestCase):
+    """
+    L{AdminToken}, as it is made.
+    """
+
+    def made(self, content: bytes) -> AdminToken:
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(content)
+        return AdminToken(path)
+
+    def test_content(self) -> None:
+        """
+        White space around it is none of it.
+        """
+        token = self.made(b"  " + TOKEN + b" \r\n")
+        self.assertTrue(token.isReadable() and token.matches(TOKEN))
+        self.assertFalse(token.matches(TOKEN + b" "))
+        self.assertFalse(token.matches(b""))
+
+    def test_bad(self) -> None:
+        """
+        What holds no token is refused at the start, with what to do, and not shown.
+        """
+        for content in (b"", b"too-short", b"two tokens-0123456789", b"\xff" * 20, b"x" * 1025):
+            error = self.assertRaises(ConfigError, self.made, content)
+            self.assertIn("openssl rand -hex 32", str(error))
+            self.assertNotIn("short", str(error))
+        error = self.assertRaises(ConfigError, AdminToken, self.mktemp())
+        self.assertIn("No such file", str(error))
+        self.assertRaises(ConfigError, AdminToken, "a\0b")
+        self.assertRaises(ConfigError, AdminToken, "/")
+
+
+class PeerTests(SynchronousTestCase):
+    """
+    Peers by their addresses.
+    """
+
+    def request(self, address: IAddress | None) -> Any:
+        request: Any = DummyRequest([b""])
+        request.requestHeaders = Headers({b"Host": [b"localhost"]})
+        request.client = address
+        request.path = b"/"
+        return request
+
+    def isRefused(self, address: IAddress | None) -> bool:
+        try:
+            Guard(None, Throttle(Clock())).admit(self.request(address))
+        except Problem:
+            return True
+        return False
+
+    def test_loopback(self) -> None:
+        """
+        All loopback addresses, and UNIX sockets.
+        """
+        for address in (
+            IPv4Address("TCP", "127.0.0.1", 1),
+            IPv4Address("TCP", "127.9.9.9", 1),
+            IPv6Address("TCP", "::1", 1),
+            IPv6Address("TCP", "::ffff:127.0.0.1", 1),
+            UNIXAddress(b"/x"),
+            UNIXAddress(None),
+        ):
+            self.assertFalse(self.isRefused(address), address)
+            self.assertTrue(isLoopback(self.request(address)))
+
+    def test_others(self) -> None:
+        """
+        No other.
+        """
+        for address in (
+            IPv4Address("TCP", "10.0.0.1", 1),
+            IPv4Address("TCP", "0.0.0.0", 1),
+            IPv6Address("TCP", "::", 1),
+            IPv6Address("TCP", "fe80::1%lo", 1),
+            IPv6Address("TCP", "::ffff:10.0.0.1", 1),
+            None,
+        ):
+            self.assertTrue(self.isRefused(address), address)
+
+    def test_names(self) -> None:
+        """
+        What they are called in the audit log.
+        """
+        self.assertEqual(peerOf(self.request(IPv6Address("TCP", "::1", 1))), "::1")
+        self.assertEqual(peerOf(self.request(UNIXAddress(b"/x"))), "unix")
