@@ -4,9 +4,9 @@ Small documents over the network: what issuers of identities publish.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
@@ -70,7 +70,31 @@ class Fetcher:
         fetched = Deferred.fromCoroutine(self._fetch(url))
         return fetched.addTimeout(_TIMEOUT, self._reactor, onTimeoutCancel=_late)
 
+    def send(
+        self, method: str, url: str, fields: Mapping[str, str], data: bytes | None = None
+    ) -> Deferred[tuple[int, bytes]]:
+        """
+        Send a request within the same bounds.
+
+        @param fields: header fields.
+        @param data: a body.
+        @return: the status and the body of the answer, whatever the status; fails with L{FetchError}.
+        """
+        sent = Deferred.fromCoroutine(self._send(method, url, fields, data))
+        return sent.addTimeout(_TIMEOUT, self._reactor, onTimeoutCancel=_late)
+
     async def _fetch(self, url: str) -> bytes:
+        status, body = await self._send("GET", url, {}, None, 200)
+        return body
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        fields: Mapping[str, str],
+        data: bytes | None,
+        only: int | None = None,
+    ) -> tuple[int, bytes]:
         if not isSafe(url):
             raise FetchError("its URL must begin with https://")
         if self._client is None:
@@ -80,14 +104,16 @@ class Fetcher:
 
             self._client = HTTPClient(Agent(self._reactor, connectTimeout=_TIMEOUT))
         try:
-            response = await self._client.get(
+            response = await self._client.request(
+                method,
                 url,
-                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", **fields},
+                data=data,
                 allow_redirects=False,
             )
-            body = _Body(response.code)
+            body = _Body(response.code, only)
             response.deliverBody(body)
-            return await body.whole
+            return response.code, await body.whole
         except FetchError:
             raise
         except Exception as error:
@@ -101,13 +127,14 @@ class _Body(Protocol):
     @ivar whole: fires with it.
     """
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, only: int | None) -> None:
         self.whole: Deferred[bytes] = Deferred(self._leave)
         self._data = bytearray()
         self._status = status
+        self._only = only
 
     def connectionMade(self) -> None:
-        if self._status != 200:
+        if self._only not in (None, self._status):
             self._fail(f"it answered {self._status}")
 
     def dataReceived(self, data: bytes) -> None:
@@ -141,7 +168,7 @@ class _Body(Protocol):
             leave()
 
 
-def _late(result: object, seconds: float) -> bytes:
+def _late(result: object, seconds: float) -> NoReturn:
     raise FetchError(f"no answer within {seconds:g} s")
 
 

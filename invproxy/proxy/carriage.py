@@ -118,7 +118,7 @@ class PollCarriage:
             REQUEST_ID,
             exchange.id.encode("ascii"),
             USER_ID,
-            exchange.endUser.encode("latin-1"),
+            exchange.endUser.encode("utf-8", "surrogateescape"),
             START_TIME,
             formatTime(exchange.began),
             OUR_FEATURES if streams else b"",

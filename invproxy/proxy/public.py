@@ -27,7 +27,7 @@ from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
-from invproxy.routing import OpenRouter
+from invproxy.routing import OpenRouter, RegistryRouter
 from invproxy.timers import Wheel
 
 _ALLOW = b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -71,7 +71,7 @@ class PublicResource(StreamResource):
     def __init__(
         self,
         mailboxes: Mailboxes,
-        router: OpenRouter,
+        router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
         clock: IReactorTime,
         wheel: Wheel,
@@ -104,9 +104,14 @@ class PublicResource(StreamResource):
             agent=2 * settings.pollTimeout,
         )
 
-    def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
+        """
+        Answer one request.
+
+        @param endUser: who has sent it, as far as others than trusted proxies know.
+        """
         identifier = self._identifiers.draw()
-        answer.identify(identifier)
+        answer.identify(identifier, endUser)
         if self.draining:
             raise Fault(DRAINING)
         if head.method in _REFUSED:
@@ -125,15 +130,15 @@ class PublicResource(StreamResource):
             head = left
         peer = answer.peer
         trusted = self._trustsAnyone and self._isTrusted(peer)
-        endUser = ""
         userHeader = self._settings.userHeader
         if trusted and userHeader:
             named = values(head.fields, userHeader)
             if len(named) > 1:
                 raise Fault(BAD_REQUEST, f"more than one {userHeader.decode('ascii')}")
-            endUser = named[0].decode("latin-1") if named else ""
-            answer.identify(identifier, endUser)
-        mailbox = self._router.route(head)
+            if named and named[0]:
+                endUser = named[0].decode("utf-8", "surrogateescape")
+                answer.identify(identifier, endUser)
+        mailbox = self._router.route(head, endUser)
         head.fields = forward(
             head.fields,
             peer=_hostOf(peer),

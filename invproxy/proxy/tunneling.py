@@ -305,7 +305,7 @@ class ProxySession(Session[ProxyStream]):
             self.clock.callLater(0, self.life.drain)
         outer = _OUTER + exchange.id.encode("ascii")
         if exchange.endUser:
-            outer += _USER + exchange.endUser.encode("latin-1")
+            outer += _USER + exchange.endUser.encode("utf-8", "surrogateescape")
         head = exchange.head
         assert self.peer is not None
         wire = head.encode()

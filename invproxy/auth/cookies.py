@@ -1,0 +1,92 @@
+"""
+The proxy's own cookies (RFC 6265): no backend gets to see them, and none gets to set them.
+
+Over TLS their names begin with C{__Host-}, so that neither another host nor a page without TLS can plant one. Without
+TLS, which is for trying things out on loopback, they cannot.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PREFIX = b"__Host-"
+
+SESSION = b"invproxy"
+"""The cookie of a session."""
+
+SIGN_IN = b"invproxy-signin"
+"""The cookie that binds a sign-in to the browser in which it was begun."""
+
+_isOwn = re.compile(rb"(?:__Host-)?invproxy(?:-signin)?").fullmatch
+
+_LINE = re.compile(rb"\r\ncookie:[ \t]*([^\r\n]*)", re.IGNORECASE)
+
+# A cookie without a name would come back as one with the name that its value begins with.
+_SET = re.compile(
+    rb"\r\nset-cookie:[ \t]*(?:=[ \t]*)?(?:__Host-)?invproxy(?:-signin)?[ \t]*=[^\r\n]*",
+    re.IGNORECASE,
+)
+
+
+def takeOwn(block: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """
+    Take the proxy's own cookies out of a request.
+
+    @param block: the fields of the request.
+    @return: the fields less those cookies, and the cookies by their names; the first of several counts.
+    """
+    own: dict[bytes, bytes] = {}
+    if b"invproxy" not in block:  # as in those of most programs
+        return block, own
+
+    def drop(line: re.Match[bytes]) -> bytes:
+        if b"invproxy" not in line[1]:
+            return line[0]
+        kept = []
+        for pair in line[1].split(b";"):
+            name, _, text = pair.partition(b"=")
+            name = name.strip(b" \t")
+            if _isOwn(name):
+                own.setdefault(name, text.strip(b" \t"))
+            else:
+                kept.append(pair)
+        rest = b";".join(kept).strip(b" \t")
+        return line[0][: line.start(1) - line.start()] + rest if rest else b""
+
+    return _LINE.sub(drop, block), own
+
+
+def nameOf(name: bytes, secure: bool) -> bytes:
+    """
+    Say what a cookie of ours is called.
+
+    @param name: L{SESSION} or L{SIGN_IN}.
+    @param secure: whether the request came over TLS.
+    """
+    return _PREFIX + name if secure else name
+
+
+def setOwn(name: bytes, text: str, secure: bool, maxAge: int | None = None) -> bytes:
+    """
+    Write the field that sets a cookie of ours.
+
+    @param name: L{SESSION} or L{SIGN_IN}.
+    @param text: its value.
+    @param secure: whether the request came over TLS.
+    @param maxAge: how long it lives, in seconds; 0 removes it, L{None} is until the browser ends.
+    """
+    line = b"\r\nSet-Cookie: %b=%b; Path=/" % (nameOf(name, secure), text.encode("ascii"))
+    if maxAge is not None:
+        line += b"; Max-Age=%d" % maxAge
+    if secure:
+        line += b"; Secure"
+    return line + b"; HttpOnly; SameSite=Lax"
+
+
+def dropSet(block: bytes) -> bytes:
+    """
+    Drop from a response what would set a cookie of ours: a backend shall sign nobody in.
+
+    @param block: the fields of a response.
+    """
+    return _SET.sub(b"", block) if b"invproxy" in block else block

@@ -1,0 +1,192 @@
+"""
+The public side of a proxy that asks who its visitors are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote_from_bytes
+
+from attrs import evolve
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from invproxy.auth.cookies import dropSet
+from invproxy.auth.visitors import Visitors
+from invproxy.errorpage import HTML, chooseMediaType
+from invproxy.errors import FORBIDDEN, NO_BACKEND, UNAUTHENTICATED, Fault
+from invproxy.http1.fields import value, values
+from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.interfaces import IAnswer, IUpload
+from invproxy.mailbox import Mailboxes
+from invproxy.proxy.public import PublicResource
+from invproxy.proxy.settings import ProxySettings
+from invproxy.proxy.streams import answerAtOnce
+from invproxy.proxy.waiting import waitFor
+from invproxy.registry.records import Backend
+from invproxy.registry.registry import Change, Changed, Deleted
+from invproxy.registry.routes import RouteTable
+from invproxy.routing import OpenRouter, RegistryRouter
+from invproxy.timers import Wheel
+
+SIGN_IN = b"/.invproxy/sign-in"
+"""Where browsers go to sign in."""
+
+_LONGEST_TARGET = 2048
+"""Bytes of a target to which a browser is led back after signing in."""
+
+
+class VisitedResource(PublicResource):
+    """
+    What clients see of a proxy that finds out end users.
+    """
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        router: OpenRouter | RegistryRouter,
+        settings: ProxySettings,
+        clock: IReactorTime,
+        wheel: Wheel,
+        visitors: Visitors,
+        *,
+        leadsToSignIn: bool,
+    ) -> None:
+        """
+        @param visitors: finds out end users.
+        @param leadsToSignIn: whether a browser that must sign in is led to L{SIGN_IN}.
+        """
+        super().__init__(mailboxes, router, settings, clock, wheel)
+        self._visitors = visitors
+        self._leadsToSignIn = leadsToSignIn
+
+    def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
+        found = self._visitors.identify(head, answer.peer)
+        if isinstance(found, str):
+            return self._admit(head, answer, found)
+        return waitFor(found, partial(self._admit, head, answer), answer)
+
+    def _admit(self, head: RequestHead, answer: IAnswer, user: str) -> IUpload:
+        if self._leadsToSignIn:
+            answer = _Shield(answer)
+        try:
+            return super().serve(head, answer, user)
+        except Fault as fault:
+            if fault.code is UNAUTHENTICATED:
+                if self._leadsToSignIn and isNavigation(head):
+                    return leadToSignIn(head, answer)
+                raise self._visitors.challenge() from None
+            if fault.code is FORBIDDEN and user and self._leadsToSignIn:
+                detail = f"You are {user}. To be somebody else, sign out at /.invproxy/sign-out."
+                raise Fault(FORBIDDEN, detail) from None
+            raise
+
+
+def isNavigation(head: RequestHead) -> bool:
+    """
+    Say whether a request is that of a person who opens a page, and so can sign in there: not that of a script, nor of
+    anything in a page.
+    """
+    return (
+        head.method in (b"GET", b"HEAD")
+        and head.upgrade is None
+        and value(head.fields, b"sec-fetch-mode") in (None, b"navigate")
+        and chooseMediaType(b", ".join(values(head.fields, b"accept"))) == HTML
+    )
+
+
+def leadToSignIn(head: RequestHead, answer: IAnswer) -> IUpload:
+    """
+    Lead a browser to where it can sign in, and from there back.
+    """
+    location = SIGN_IN
+    if len(head.target) <= _LONGEST_TARGET:
+        location += b"?to=" + quote_from_bytes(head.target, "/").encode("ascii")
+    return redirect(head, answer, location)
+
+
+def redirect(head: RequestHead, answer: IAnswer, location: bytes, block: bytes = b"") -> IUpload:
+    """
+    Lead a browser to another page (RFC 9110, section 15.4.4).
+
+    @param location: where to.
+    @param block: further fields.
+    """
+    fields = (
+        b"\r\nLocation: %b\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer" % location
+    )
+    return answerAtOnce(head, answer, 303, b"See Other", block=fields + block)
+
+
+@implementer(IAnswer)
+class _Shield:
+    """
+    An answer to which a backend cannot add cookies of the proxy. But for heads all calls go straight through.
+    """
+
+    __slots__ = (
+        "_answer",
+        "fail",
+        "finish",
+        "identify",
+        "pauseUpload",
+        "peer",
+        "resumeUpload",
+        "write",
+    )
+
+    def __init__(self, answer: IAnswer) -> None:
+        self._answer = answer
+        self.peer = answer.peer
+        self.identify = answer.identify
+        self.write = answer.write
+        self.finish = answer.finish
+        self.fail = answer.fail
+        self.pauseUpload = answer.pauseUpload
+        self.resumeUpload = answer.resumeUpload
+
+    def inform(self, head: ResponseHead) -> None:
+        head.fields = dropSet(head.fields)
+        self._answer.inform(head)
+
+    def respond(self, head: ResponseHead) -> None:
+        head.fields = dropSet(head.fields)
+        self._answer.respond(head)
+
+
+class Ejection:
+    """
+    Breaks off what is in flight for end users who may not visit its backend any more: a WebSocket lasts for days.
+    """
+
+    def __init__(self, mailboxes: Mailboxes) -> None:
+        """
+        @param mailboxes: knows what is in flight.
+        """
+        self._mailboxes = mailboxes
+
+    def changed(self, change: Change) -> None:
+        """
+        Look through what is in flight, after a change of the registry.
+        """
+        if isinstance(change, Deleted):
+            self._eject(change.backend, lambda user: False, Fault(NO_BACKEND))
+        elif isinstance(change, Changed) and change.former is not None:
+            if change.former.users() != change.record.users():
+                self._eject(change.backend, guestsOf(change.record), Fault(FORBIDDEN))
+
+    def _eject(self, backend: str, mayVisit: Callable[[str], bool], fault: Fault) -> None:
+        exchanges = self._mailboxes.exchanges.values()
+        for exchange in [each for each in exchanges if each.mailbox.backend == backend]:
+            if not mayVisit(exchange.endUser):
+                exchange.fail(fault)
+
+
+def guestsOf(record: Backend) -> Callable[[str], bool]:
+    """
+    Make a function that says whether an end user may visit a backend.
+    """
+    routes = RouteTable()
+    routes.add(evolve(record, hosts=(), pathPrefixes=("/",)))
+    return lambda user: routes.find(user, "", "/") is not None
