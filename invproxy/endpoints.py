@@ -9,31 +9,12 @@ from ipaddress import ip_address
 
 from twisted.internet.endpoints import serverFromString
 
+from invproxy.descriptions import tokens
 from invproxy.errors import ConfigError
 from invproxy.options import oneLine
 
 _PORT_AT = {"tcp": 1, "tcp6": 1, "ssl": 1, "tls": 2}
 """Where the port stands among the parts of an endpoint."""
-
-
-def tokens(endpoint: str) -> list[list[str]]:
-    """
-    Split a description of an endpoint as C{serverFromString} does.
-
-    @return: for each part between colons, its value, or its name and its value.
-    """
-    parts = [[""]]
-    characters = iter(endpoint)
-    for each in characters:
-        if each == "\\":
-            parts[-1][-1] += next(characters, "")
-        elif each == ":":
-            parts.append([""])
-        elif each == "=" and len(parts[-1]) == 1:
-            parts[-1].append("")
-        else:
-            parts[-1][-1] += each
-    return parts
 
 
 def isReachable(endpoint: str) -> bool:

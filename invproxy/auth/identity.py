@@ -27,6 +27,11 @@ class IVerifier(Interface):
     Understands signed tokens.
     """
 
+    def start() -> None:
+        """
+        Get ready.
+        """
+
     def recall(digest: bytes) -> Identity | None:
         """
         Say who was found by L{verify} before, and still is.

@@ -91,6 +91,9 @@ class JWTVerifier:
             now=lambda: int(clock.seconds()), leeway=int(SKEW), **options
         )
 
+    def start(self) -> None:
+        self._keys.start()
+
     def recall(self, digest: bytes) -> Identity | None:
         verified = self._verified.get(digest)
         if verified is None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.credential import TOKEN, Credential
@@ -50,11 +51,11 @@ class Links:
     All live links of a proxy: polls that wait, requests and responses on their way through polls, tunnels.
     """
 
-    def __init__(self, wheel: Wheel) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         """
-        @param wheel: what watches when credentials expire.
+        @param clock: what tells when credentials expire.
         """
-        self._wheel = wheel
+        self._wheel = Wheel(clock)
         self._links: dict[str, dict[_Link, None]] = {}
 
     def __len__(self) -> int:
@@ -140,3 +141,9 @@ class Links:
         List the backends that have links.
         """
         return list(self._links)
+
+    def stop(self) -> None:
+        """
+        Watch nothing any more.
+        """
+        self._wheel.stop()

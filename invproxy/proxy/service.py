@@ -4,9 +4,10 @@ The proxy as a service: endpoints, sites, and an orderly end.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -18,11 +19,15 @@ from twisted.python.failure import Failure
 
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.admin.token import AdminToken
+from invproxy.auth.identity import IVerifier
 from invproxy.errors import ConfigError
 from invproxy.http1.fields import elements, finder, values
 from invproxy.interfaces import IAccessLog
+from invproxy.proxy.access import AgentAccess
+from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
+from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
 from invproxy.server.stream import ServerStream
 
@@ -59,6 +64,9 @@ class ProxyService(Service):
         adminListen: str | None = None,
         accessLog: IAccessLog | None = None,
         adminToken: AdminToken | None = None,
+        registry: Registry | None = None,
+        verifier: IVerifier | None = None,
+        agentAuthorities: bytes | None = None,
     ) -> None:
         """
         @param reactor: the reactor.
@@ -69,9 +77,28 @@ class ProxyService(Service):
         @param accessLog: where a line about each exchange goes.
         @param adminToken: who has it may use the admin endpoint from anywhere; without one only programs on this
             machine may.
+        @param registry: which backends there are, and who may serve them; without one there is open mode, where
+            anybody may serve any backend. It is started and stopped along with the service.
+        @param verifier: understands the JWTs of agents, if any count.
+        @param agentAuthorities: certificates, in PEM, of those whose client certificates count for agents on the
+            C{ssl:} endpoints among C{agentListen}; L{None} if none do.
+        @raise ConfigError: if the certificates cannot be used.
         """
         self._reactor = reactor
-        self._settings = settings = settings or ProxySettings()
+        settings = settings or ProxySettings()
+        self._access: AgentAccess | None = None
+        self._authorities = parseAuthorities(agentAuthorities) if agentAuthorities else []
+        if registry is not None:
+            # Each backend of the registry may have a mailbox.
+            settings = evolve(settings, maxBackends=sys.maxsize)
+            self._access = AgentAccess(
+                reactor,
+                registry,
+                settings,
+                verifier=verifier,
+                takesCertificates=bool(self._authorities),
+            )
+        self._settings = settings
         self._accessLog = accessLog
         self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
         self._listen = {
@@ -79,20 +106,27 @@ class ProxyService(Service):
             "agents": agentListen,
             "admin": [adminListen] if adminListen else [],
         }
-        self.resource = ProxyResource(reactor, settings, servesAgents=not agentListen)
+        guard = self._access.guard if self._access is not None else None
+        self.resource = ProxyResource(reactor, settings, guard=guard, servesAgents=not agentListen)
         self._agents = ProxyResource(
             reactor,
             settings,
             mailboxes=self.resource.mailboxes,
             tunnels=self.resource.tunnels,
+            guard=guard,
             servesClients=False,
         )
         admin = AdminResource(
-            self.resource.mailboxes, reactor, lambda: self._ready, token=adminToken
+            self.resource.mailboxes,
+            reactor,
+            lambda: self._ready,
+            registry=registry,
+            token=adminToken,
         )
         self._sites = {
             "public": self._site(self.resource),
             "agents": self._site(self._agents),
+            "certified": self._site(self._agents, takesCertificates=True),
             "admin": StreamingSite(adminOrigin(admin, reactor), reactor, limits=settings.limits),
         }
         self._ports: list[IListeningPort] = []
@@ -101,7 +135,7 @@ class ProxyService(Service):
         self._whenReady: list[Deferred[Addresses]] = []
         self._outcome: Addresses | Failure | None = None
 
-    def _site(self, resource: ProxyResource) -> StreamingSite:
+    def _site(self, resource: ProxyResource, *, takesCertificates: bool = False) -> StreamingSite:
         settings = self._settings
         return StreamingSite(
             resource,
@@ -112,6 +146,7 @@ class ProxyService(Service):
             maxConnections=settings.maxConnections,
             isAgentCall=resource.isAgentCall,
             streamEnded=self._log,
+            takesCertificates=takesCertificates,
         )
 
     def startService(self) -> None:
@@ -120,9 +155,13 @@ class ProxyService(Service):
 
     async def _start(self) -> Addresses:
         try:
+            if self._access is not None:
+                await self._access.start(self.resource.mailboxes)
             addresses = await self._listenEverywhere()
         except BaseException:
             await self._stopListening()
+            if self._access is not None:
+                await self._access.stop()
             raise
         self._ready = True
         return addresses
@@ -132,14 +171,21 @@ class ProxyService(Service):
         for kind, descriptions in self._listen.items():
             urls[kind] = []
             for description in descriptions:
+                site = kind
                 try:
-                    endpoint = serverFromString(self._reactor, _withBacklog(description))
+                    if kind == "agents" and self._authorities and canAsk(description):
+                        site = "certified"
+                        endpoint = certifiedEndpoint(
+                            self._reactor, _withBacklog(description), self._authorities
+                        )
+                    else:
+                        endpoint = serverFromString(self._reactor, _withBacklog(description))
                 except (ValueError, TypeError, OSError, LookupError) as error:
                     raise ConfigError(
                         f"endpoint {description!r} cannot be used: {error}"
                     ) from error
                 try:
-                    port = await endpoint.listen(self._sites[kind])
+                    port = await endpoint.listen(self._sites[site])
                 except CannotListenError as error:
                     error.option = _OPTIONS[kind]  # type: ignore[attr-defined]
                     raise
@@ -194,6 +240,8 @@ class ProxyService(Service):
             late.cancel()
         for site in self._sites.values():
             site.abort()  # nothing is left, but for its clocks
+        if self._access is not None:
+            await self._access.stop()
 
     async def _stopListening(self) -> None:
         ports, self._ports = self._ports, []

@@ -18,6 +18,7 @@ FLOORS = (
     (
         "invproxy",
         "credential",
+        "descriptions",
         "errors",
         "errorpage",
         "http1.*",

@@ -1,0 +1,109 @@
+"""
+What lets agents in where there is a registry, and follows its changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from invproxy.auth.agents import RegistryAgents
+from invproxy.auth.certificates import Certificates
+from invproxy.auth.identity import IVerifier
+from invproxy.auth.throttle import Throttle
+from invproxy.auth.visitors import Approaches
+from invproxy.mailbox import Mailboxes
+from invproxy.proxy.links import Links
+from invproxy.proxy.polling import Guard
+from invproxy.proxy.settings import ProxySettings
+from invproxy.registry.registry import Change, Deleted, Registry
+
+_SEE_EVERY = 60.0
+"""Seconds after which the agents of live links are noted as seen once more."""
+
+
+class AgentAccess:
+    """
+    Lets in whom the registry knows, and cuts off whom it does not know any more.
+
+    @ivar registry: the registry.
+    @ivar guard: what the agents' calls ask.
+    @ivar links: what is under way in the names of agents.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        registry: Registry,
+        settings: ProxySettings,
+        *,
+        verifier: IVerifier | None = None,
+        takesCertificates: bool = False,
+    ) -> None:
+        """
+        @param clock: what tells the time.
+        @param registry: the registry.
+        @param settings: whom to trust.
+        @param verifier: understands JWTs, if any count.
+        @param takesCertificates: whether certificates count.
+        """
+        self.registry = registry
+        self.links = Links(clock)
+        approaches = Approaches(
+            settings.trusts if settings.trustedProxies else None, settings.trustUnixPeers
+        )
+        agents = RegistryAgents(
+            registry,
+            Throttle(clock),
+            clock,
+            verifier=verifier,
+            certificates=Certificates() if takesCertificates else None,
+            addressOf=approaches.clientOf,
+        )
+        self.guard = Guard(agents, self.links)
+        self._clock = clock
+        self._verifier = verifier
+        self._mailboxes: Mailboxes | None = None
+        self._unobserve: Callable[[], None] | None = None
+        self._seeing: IDelayedCall | None = None
+
+    def start(self, mailboxes: Mailboxes) -> Deferred[None]:
+        """
+        Load the registry, and follow its changes.
+
+        @param mailboxes: where the exchanges of its backends wait.
+        @return: fires when it was loaded, or could not be for the moment.
+        """
+        self._mailboxes = mailboxes
+        self._unobserve = self.registry.observe(self._changed)
+        self._seeing = self._clock.callLater(_SEE_EVERY, self._see)
+        if self._verifier is not None:
+            self._verifier.start()
+        return self.registry.start()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Take no more notice.
+
+        @return: fires when the registry is closed.
+        """
+        if self._unobserve is not None:
+            self._unobserve()
+            self._unobserve = None
+        if self._seeing is not None:
+            self._seeing.cancel()
+            self._seeing = None
+        self.links.stop()
+        return self.registry.stop()
+
+    def _changed(self, change: Change) -> None:
+        self.links.changed(change)
+        if isinstance(change, Deleted) and self._mailboxes is not None:
+            self._mailboxes.remove(change.backend)
+
+    def _see(self) -> None:
+        self._seeing = self._clock.callLater(_SEE_EVERY, self._see)
+        for backend in self.links.backends():
+            self.registry.see(backend)
