@@ -472,9 +472,10 @@ class Registry:
         return lambda: self._observers.pop(key, None) and None
 
     def _tell(self, change: Change) -> None:
-        for callback in list(self._observers.values()):
+        for key, callback in list(self._observers.items()):
             try:
-                callback(change)
+                if key in self._observers:  # no longer, perhaps, by what another did
+                    callback(change)
             except Exception:
                 _log.failure("An observer of the registry failed on {change}", change=change)
 
