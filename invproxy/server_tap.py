@@ -11,14 +11,22 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Protocol, cast
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from invproxy.access_options import TABLE as ACCESS_TABLE
+from invproxy.access_options import (
+    AccessPlan,
+    accessPlanOf,
+    checkExposure,
+    registryOf,
+    verifierOf,
+)
 from invproxy.accesslog import CombinedLog, JSONLog, openAccessLog
 from invproxy.admin.token import AdminToken
-from invproxy.endpoints import checkEndpoint, isReachable
+from invproxy.endpoints import checkEndpoint
 from invproxy.errors import ConfigError
 from invproxy.http1.limits import Limits
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
@@ -143,10 +151,11 @@ TABLE = (
         " Without it programs on the same machine alone are let in.",
         metavar="FILE",
     ),
+    *ACCESS_TABLE,
     switch(
         "insecure-open",
         "Allow open mode, where any agent may serve any backend, on an endpoint that others can"
-        " reach.",
+        " reach, and an admin endpoint without a token there.",
     ),
     Option(
         "trusted-proxies",
@@ -295,6 +304,7 @@ class Plan:
     @ivar warnings: what the person who starts it should know.
     @ivar values: where all of this came from, for errors found later.
     @ivar adminToken: the token of the admin endpoint, if it has one.
+    @ivar access: the registry, and the credentials of agents.
     """
 
     listen: tuple[str, ...]
@@ -304,6 +314,7 @@ class Plan:
     warnings: tuple[str, ...]
     values: Values
     adminToken: AdminToken | None = None
+    access: AccessPlan = field(factory=AccessPlan)
 
 
 def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -> Plan:
@@ -318,7 +329,7 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
     values = options.resolve(environ)
     admin = values["admin-listen"]
     admins = () if admin == NONE else (admin,)
-    warnings = []
+    warnings: list[str] = []
     for name, endpoints in (
         ("listen", values["listen"]),
         ("agent-listen", values["agent-listen"]),
@@ -329,20 +340,8 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
                 checkEndpoint(reactor, endpoint)
             except ConfigError as error:
                 raise values.fault(name, str(error), endpoint) from None
-            # Administrators are held to loopback peers by the admin endpoint itself.
-            if name == "admin-listen" or not isReachable(endpoint):
-                continue
-            if not values["insecure-open"]:
-                raise values.fault(
-                    name,
-                    "in open mode any agent may serve any backend, so it must be on loopback"
-                    " (interface=127.0.0.1) or unix:, or --insecure-open must be given",
-                    endpoint,
-                )
-            warnings.append(
-                f"Open mode on {endpoint}: whoever can reach it may serve any backend"
-                " (--insecure-open)."
-            )
+    checkExposure(values, warnings)
+    access = accessPlanOf(values, warnings)
     if values["user-header"] and values["trusted-proxies"] == TrustedProxies():
         warnings.append("--user-header has no effect without --trusted-proxies.")
     return Plan(
@@ -353,6 +352,7 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
         tuple(warnings),
         values,
         adminTokenOf(values),
+        access,
     )
 
 
@@ -448,6 +448,9 @@ def assemble(
         adminListen=plan.adminListen,
         accessLog=accessLog,
         adminToken=plan.adminToken,
+        registry=registryOf(plan.access, reactor),
+        verifier=verifierOf(plan.access, reactor),
+        agentAuthorities=plan.access.authorities,
     )
     hangup = None
     if accessLog is not None:

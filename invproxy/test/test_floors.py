@@ -55,6 +55,7 @@ FLOORS = (
         "options",
         "urls",
         "endpoints",
+        "access_options",
         "accesslog",
         "lifecycle",
         "server_tap",

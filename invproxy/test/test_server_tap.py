@@ -172,7 +172,7 @@ class PlanTests(SynchronousTestCase):
             self.assertEqual(
                 str(error),
                 f"--{option} is {endpoint!r} (command line): in open mode any agent may serve any"
-                " backend, so it must be on loopback (interface=127.0.0.1) or unix:, or"
+                " backend, so it must be on loopback (interface=127.0.0.1) or unix:, or --database or"
                 " --insecure-open must be given",
             )
             plan = planFor(f"{arguments} --insecure-open")
@@ -186,9 +186,30 @@ class PlanTests(SynchronousTestCase):
 
     def test_adminIsNotOpen(self) -> None:
         """
-        The admin endpoint answers loopback peers alone, wherever it listens.
+        An admin endpoint without a token where others can reach it is refused, and allowed with a warning.
         """
-        self.assertEqual(planFor("--admin-listen tcp:8081").warnings, ())
+        error = self.assertRaises(ConfigError, planFor, "--admin-listen tcp:8081")
+        self.assertEqual(
+            str(error),
+            "--admin-listen is 'tcp:8081' (command line): others can reach it, so"
+            " --admin-token-file must be given, or it must be on loopback (interface=127.0.0.1) or"
+            " unix:, or --insecure-open must be given",
+        )
+        self.assertEqual(
+            planFor("--admin-listen tcp:8081 --insecure-open").warnings,
+            (
+                "The admin endpoint on tcp:8081 has no token: only programs on this machine are let"
+                " in (--insecure-open).",
+            ),
+        )
+        token = self.mktemp()
+        Path(token).write_text("x" * 40)
+        for given in (
+            "--admin-listen unix:/a",
+            "--admin-listen none",
+            f"--admin-listen tcp:8081 --admin-token-file {token}",
+        ):
+            self.assertEqual(planFor(given).warnings, ())
 
     def test_userHeaderWithoutTrust(self) -> None:
         """
@@ -529,6 +550,9 @@ class AssembleTests(SynchronousTestCase):
                 "adminListen": "tcp:8081:interface=127.0.0.1",
                 "accessLog": None,
                 "adminToken": None,
+                "registry": None,
+                "verifier": None,
+                "agentAuthorities": None,
             },
         )
 
