@@ -29,6 +29,7 @@ class Code:
 BAD_REQUEST = Code("bad-request", 400, "The request is not valid HTTP/1.1.")
 UNAUTHENTICATED = Code("unauthenticated", 401, "Sign in to see this page.")
 FORBIDDEN = Code("forbidden", 403, "You are not allowed to see this page.")
+SIGN_IN_FAILED = Code("sign-in-failed", 403, "Signing in did not work.")
 NO_BACKEND = Code("no-backend", 404, "There is no backend for this address.")
 METHOD_NOT_ALLOWED = Code("method-not-allowed", 405, "This method is not allowed here.")
 HEAD_TIMEOUT = Code("head-timeout", 408, "The request took too long to arrive.")

@@ -33,6 +33,8 @@ from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
 from invproxy.parsers import choice, count, someSeconds, text, wholeSeconds
 from invproxy.proxy.settings import ProxySettings
+from invproxy.visitor_options import TABLE as VISITOR_TABLE
+from invproxy.visitor_options import VisitorPlan, visitorPlanOf
 
 PROGRAM = "invproxy-server"
 
@@ -152,6 +154,7 @@ TABLE = (
         metavar="FILE",
     ),
     *ACCESS_TABLE,
+    *VISITOR_TABLE,
     switch(
         "insecure-open",
         "Allow open mode, where any agent may serve any backend, on an endpoint that others can"
@@ -305,6 +308,7 @@ class Plan:
     @ivar values: where all of this came from, for errors found later.
     @ivar adminToken: the token of the admin endpoint, if it has one.
     @ivar access: the registry, and the credentials of agents.
+    @ivar visitors: how end users are found out.
     """
 
     listen: tuple[str, ...]
@@ -315,6 +319,7 @@ class Plan:
     values: Values
     adminToken: AdminToken | None = None
     access: AccessPlan = field(factory=AccessPlan)
+    visitors: VisitorPlan = field(factory=VisitorPlan)
 
 
 def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -> Plan:
@@ -342,6 +347,7 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
                 raise values.fault(name, str(error), endpoint) from None
     checkExposure(values, warnings)
     access = accessPlanOf(values, warnings)
+    visitors = visitorPlanOf(values, warnings)
     if values["user-header"] and values["trusted-proxies"] == TrustedProxies():
         warnings.append("--user-header has no effect without --trusted-proxies.")
     return Plan(
@@ -353,6 +359,7 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
         values,
         adminTokenOf(values),
         access,
+        visitors,
     )
 
 
@@ -451,6 +458,8 @@ def assemble(
         registry=registryOf(plan.access, reactor),
         verifier=verifierOf(plan.access, reactor),
         agentAuthorities=plan.access.authorities,
+        checkers=plan.visitors.checkers,
+        oidc=plan.visitors.oidc,
     )
     hangup = None
     if accessLog is not None:

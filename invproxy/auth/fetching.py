@@ -84,8 +84,7 @@ class Fetcher:
         return sent.addTimeout(_TIMEOUT, self._reactor, onTimeoutCancel=_late)
 
     async def _fetch(self, url: str) -> bytes:
-        status, body = await self._send("GET", url, {}, None, 200)
-        return body
+        return (await self._send("GET", url, {}, None, 200))[1]
 
     async def _send(
         self,

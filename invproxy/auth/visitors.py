@@ -33,7 +33,7 @@ from invproxy.auth.sessions import Session, Sessions
 from invproxy.auth.throttle import Throttle
 from invproxy.errors import BAD_REQUEST, INTERNAL, TOO_MANY_ATTEMPTS, UNAUTHENTICATED, Fault
 from invproxy.http1.fields import dropper, elements, value, values
-from invproxy.http1.heads import RequestHead
+from invproxy.http1.heads import RequestHead, isAuthority
 from invproxy.interfaces import IPeer
 
 _log = Logger(namespace="invproxy.auth")
@@ -101,6 +101,16 @@ class Approaches:
             forwarded = value(head.fields, b"forwarded") or b""
             named = [found.lower() for found in _PROTO(forwarded)]
         return named[0] == b"https" if named else peer.secure
+
+    def hostOf(self, head: RequestHead, peer: IPeer) -> bytes:
+        """
+        Say by what host, perhaps with a port, the client knows us.
+        """
+        if self.isTrusted(peer):
+            named = elements(values(head.fields, b"x-forwarded-host"))
+            if named and isAuthority(named[0]):
+                return named[0]
+        return head.host or b""
 
     def clientOf(self, head: RequestHead, peer: IPeer) -> IPeer | str:
         """

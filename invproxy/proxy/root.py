@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +18,7 @@ from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.proxy.endusers import EndUsers
 from invproxy.proxy.polling import (
     AgentResource,
     Guard,
@@ -28,7 +30,9 @@ from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
 from invproxy.proxy.tunneling import TunnelResource, Tunnels
-from invproxy.routing import OpenRouter
+from invproxy.proxy.visiting import Ejection, VisitedResource
+from invproxy.registry.registry import Registry
+from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter
 from invproxy.timers import Wheel
 from invproxy.wire.poll import PENDING, REQUEST, RESPONSE, TUNNEL
 
@@ -98,6 +102,8 @@ class ProxyResource(StreamResource):
         mailboxes: Mailboxes | None = None,
         tunnels: Tunnels | None = None,
         guard: Guard | None = None,
+        registry: Registry | None = None,
+        endUsers: EndUsers | None = None,
         servesClients: bool = True,
         servesAgents: bool = True,
     ) -> None:
@@ -107,6 +113,8 @@ class ProxyResource(StreamResource):
         @param mailboxes: those of another such Resource, where clients and agents come in at different ones.
         @param tunnels: likewise.
         @param guard: what lets agents in; without it there is open mode, and all are.
+        @param registry: which backends there are, and who may visit them; without it there is open mode.
+        @param endUsers: how visitors are found out; without it they are nobody, unless trusted proxies name them.
         @param servesClients: whether clients are served here.
         @param servesAgents: whether agents are served here.
         """
@@ -122,10 +130,10 @@ class ProxyResource(StreamResource):
         self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels
         self._nothing = _Nothing()
         self._public: StreamResource = self._nothing
+        self._pages: Mapping[bytes, StreamResource] = {}
+        self._unobserve: Callable[[], None] | None = None
         if servesClients:
-            self._public = PublicResource(
-                self.mailboxes, OpenRouter(self.mailboxes), settings, clock, self._wheel
-            )
+            self._public = self._publicSide(settings, clock, registry, endUsers)
         self._agent: dict[bytes, StreamResource] = {
             path: kind(self.mailboxes, settings, clock, self._wheel, guard or Guard())
             if servesAgents
@@ -136,6 +144,33 @@ class ProxyResource(StreamResource):
             if isinstance(resource, TunnelResource):
                 resource.tunnels = self.tunnels
 
+    def _publicSide(
+        self,
+        settings: ProxySettings,
+        clock: IReactorTime,
+        registry: Registry | None,
+        endUsers: EndUsers | None,
+    ) -> PublicResource:
+        mailboxes = self.mailboxes
+        router: OpenRouter | RegistryRouter = OpenRouter(mailboxes)
+        if registry is not None:
+            router = RegistryRouter(registry, mailboxes, canSignIn=endUsers is not None)
+            self._unobserve = registry.observe(Ejection(mailboxes).changed)
+        elif endUsers is not None:
+            router = MembersRouter(mailboxes)
+        if endUsers is None:
+            return PublicResource(mailboxes, router, settings, clock, self._wheel)
+        self._pages = endUsers.pages
+        return VisitedResource(
+            mailboxes,
+            router,
+            settings,
+            clock,
+            self._wheel,
+            endUsers.visitors,
+            leadsToSignIn=bool(endUsers.pages),
+        )
+
     def find(self, path: bytes) -> StreamResource:
         """
         Find what answers requests for a path.
@@ -143,7 +178,7 @@ class ProxyResource(StreamResource):
         @param path: the path below where the proxy is mounted, as it came.
         """
         if path.startswith(_RESERVED):
-            return self._nothing
+            return self._pages.get(path, self._nothing)
         return self._agent.get(path, self._public)
 
     def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
@@ -190,5 +225,8 @@ class ProxyResource(StreamResource):
         for exchange in list(self.mailboxes.exchanges.values()):
             exchange.fail(Fault(DRAINING if exchange.isUntouched() else AGENT_LOST))
         self.mailboxes.release()
+        if self._unobserve is not None:
+            self._unobserve()
+            self._unobserve = None
         self.tunnels.close()
         self._wheel.stop()

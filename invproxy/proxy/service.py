@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from attrs import evolve, field, frozen
 from twisted.application.service import Service
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -20,11 +21,13 @@ from twisted.python.failure import Failure
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.admin.token import AdminToken
 from invproxy.auth.identity import IVerifier
+from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.errors import ConfigError
 from invproxy.http1.fields import elements, finder, values
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.access import AgentAccess
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
+from invproxy.proxy.endusers import endUsersOf
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.registry.registry import Registry
@@ -67,6 +70,8 @@ class ProxyService(Service):
         registry: Registry | None = None,
         verifier: IVerifier | None = None,
         agentAuthorities: bytes | None = None,
+        checkers: Sequence[ICredentialsChecker] = (),
+        oidc: OIDCSettings | None = None,
     ) -> None:
         """
         @param reactor: the reactor.
@@ -82,6 +87,8 @@ class ProxyService(Service):
         @param verifier: understands the JWTs of agents, if any count.
         @param agentAuthorities: certificates, in PEM, of those whose client certificates count for agents on the
             C{ssl:} endpoints among C{agentListen}; L{None} if none do.
+        @param checkers: check the names and passwords of end users, if they have any.
+        @param oidc: the provider where end users sign in, if they can.
         @raise ConfigError: if the certificates cannot be used.
         """
         self._reactor = reactor
@@ -107,7 +114,14 @@ class ProxyService(Service):
             "admin": [adminListen] if adminListen else [],
         }
         guard = self._access.guard if self._access is not None else None
-        self.resource = ProxyResource(reactor, settings, guard=guard, servesAgents=not agentListen)
+        self.resource = ProxyResource(
+            reactor,
+            settings,
+            guard=guard,
+            registry=registry,
+            endUsers=endUsersOf(reactor, settings, checkers=checkers, oidc=oidc),
+            servesAgents=not agentListen,
+        )
         self._agents = ProxyResource(
             reactor,
             settings,

@@ -58,6 +58,7 @@ FLOORS = (
         "access_options",
         "accesslog",
         "lifecycle",
+        "visitor_options",
         "server_tap",
         "agent_tap",
         "cli.*",

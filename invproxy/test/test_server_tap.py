@@ -553,6 +553,8 @@ class AssembleTests(SynchronousTestCase):
                 "registry": None,
                 "verifier": None,
                 "agentAuthorities": None,
+                "checkers": (),
+                "oidc": None,
             },
         )
 
