@@ -53,7 +53,9 @@ async def change(path: str, reactor: Any) -> None:
         if known is None or random.random() < 0.3:
             number = random.randrange(1 << 30)
             say(f"begin {json.dumps(['put', id, number])}")
-            await registry.put(Backend(id, f"user{number}", "", ("/" + "x" * (number % 900),)))
+            # Of many pages, so that there is something to be in the middle of.
+            paths = tuple(f"/{each}/{number}{'x' * (number % 900)}" for each in range(60))
+            await registry.put(Backend(id, f"user{number}", "", paths))
         elif random.random() < 0.2:
             say(f"begin {json.dumps(['delete', id])}")
             await registry.delete(id)

@@ -65,7 +65,8 @@ class CrashTests(SynchronousTestCase):
                 lines = dice.randrange(3)
             else:
                 lines = dice.randrange(2, 40)
-            begun, count = self.killAfter(lines, path, model, writer.stdin, writer.stdout)
+            delay = dice.random() * 0.005
+            begun, count = self.killAfter(lines, delay, path, model, writer.stdin, writer.stdout)
             kills, acknowledged = kills + 1, acknowledged + count
             found = self.stateOf(path)
             possible = [model]
@@ -81,13 +82,14 @@ class CrashTests(SynchronousTestCase):
     def killAfter(
         self,
         lines: int,
+        delay: float,
         path: Path,
         model: dict[str, Any],
         stdin: IO[str],
         stdout: IO[str],
     ) -> tuple[list[Any] | None, int]:
         """
-        Have a process change a registry, and kill it once it has said so many lines.
+        Have a process change a registry, and kill it so many seconds after it has said so many lines.
 
         @param model: what is there, brought up to what was acknowledged.
         @return: the change under way, and how many were acknowledged.
@@ -117,6 +119,7 @@ class CrashTests(SynchronousTestCase):
                 self.fail(line)
             said += word != "pid"
             if pid and said >= lines:
+                time.sleep(delay)
                 os.kill(pid, signal.SIGKILL)
                 pid, lines = 0, sys.maxsize
 
