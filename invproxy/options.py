@@ -258,6 +258,27 @@ class TableOptions(usage.Options):
         fromFile = _fromFile(self.table, config) if config.isGiven(CONFIG.name) else {}
         return Values.merge(self.table, [commandLine, environment, fromFile])
 
+    @classmethod
+    def faultsIn(cls, path: str) -> list[ConfigError]:
+        """
+        Find what is wrong with each key of a TOML file, where L{resolve} stops at the first. Whether they go together
+        is another question.
+
+        @param path: of the file.
+        """
+        config = Values.merge([CONFIG], [{CONFIG.name: _Given((path,), "file", "the file")}])
+        faults = []
+        try:
+            content = readTOML(config)
+        except ConfigError as error:
+            return [error]
+        for key, value in content.items():
+            try:
+                Values.merge(cls.table, [_fromContent(cls.table, {key: value}, config)])
+            except ConfigError as error:
+                faults.append(error)
+        return faults
+
 
 def _handler(option: Option) -> Callable[..., None]:
     """
@@ -287,19 +308,34 @@ def _fromEnvironment(table: Iterable[Option], environ: Mapping[str, str]) -> dic
     return given
 
 
-def _fromFile(table: Iterable[Option], config: Values) -> dict[str, _Given]:
+def readTOML(config: Values) -> dict[str, Any]:
     """
-    @param config: where C{--config} is the file's path.
+    Read the file that C{--config} names.
+
+    @raise ConfigError: if it cannot be read, or is not TOML.
     """
     path = config[CONFIG.name]
     try:
         with open(path, "rb") as file:
-            content = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise config.fault(CONFIG.name, f"cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise config.fault(CONFIG.name, f"is not valid TOML: {oneLine(why)}") from None
+
+
+def _fromFile(table: Iterable[Option], config: Values) -> dict[str, _Given]:
+    """
+    @param config: where C{--config} is the file's path.
+    """
+    return _fromContent(table, readTOML(config), config)
+
+
+def _fromContent(
+    table: Iterable[Option], content: Mapping[str, Any], config: Values
+) -> dict[str, _Given]:
+    path = config[CONFIG.name]
     options = {option.name: option for option in table}
     given = {}
     for key, value in content.items():

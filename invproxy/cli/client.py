@@ -1,0 +1,338 @@
+"""
+A client of the admin API.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import quote, urljoin, urlsplit
+
+from attrs import frozen
+from treq.client import HTTPClient
+from treq.content import collect
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+)
+from twisted.internet.error import (
+    TimeoutError as ConnectTimeout,
+)
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.ssl import trustRootFromCertificates
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from invproxy import __version__
+from invproxy.cli.failures import Failed, Refused, Unreachable
+
+_TIMEOUT = 30.0
+"""Seconds that one answer may take."""
+
+_CONNECT_TIMEOUT = 10.0
+_LARGEST = 16 << 20
+"""Bytes of one answer that are read."""
+
+_MOST_PAGES = 1000
+
+_next = re.compile(r'<([^>]*)>\s*;\s*rel="next"').search
+
+
+@frozen
+class Reply:
+    """
+    A good answer.
+
+    @ivar value: the JSON in it; L{None} if it is empty.
+    @ivar etag: which version of something it shows, or C{""}.
+    @ivar following: the address of the next page, or C{""}.
+    """
+
+    value: Any
+    etag: str = ""
+    following: str = ""
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class _UNIXEndpoints:
+    """
+    Connects to a UNIX socket, whatever the URL says.
+    """
+
+    reactor: Any
+    path: str
+
+    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:
+        """
+        Give the endpoint.
+        """
+        return UNIXClientEndpoint(self.reactor, self.path, timeout=_CONNECT_TIMEOUT)
+
+
+def agentFor(reactor: Any, admin: str, authorities: bytes | None) -> IAgent:
+    """
+    Make what connects to an admin endpoint.
+
+    @param reactor: the reactor.
+    @param admin: its address: a URL, or C{unix:/path}.
+    @param authorities: PEM of the certificates to trust for it; L{None} for those of the system.
+    """
+    if admin.startswith("unix:"):
+        path = admin.removeprefix("unix:")
+        return cast(IAgent, Agent.usingEndpointFactory(reactor, _UNIXEndpoints(reactor, path)))
+    if authorities is None:
+        return Agent(reactor, connectTimeout=_CONNECT_TIMEOUT)
+    from twisted.internet.ssl import Certificate
+
+    blocks = re.findall(
+        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", authorities, re.DOTALL
+    )
+    trusted = trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    return Agent(reactor, BrowserLikePolicyForHTTPS(trusted), connectTimeout=_CONNECT_TIMEOUT)
+
+
+class AdminClient:
+    """
+    Asks one admin endpoint.
+    """
+
+    def __init__(self, agent: IAgent, admin: str, token: str | None, clock: IReactorTime) -> None:
+        """
+        @param agent: what connects to it.
+        @param admin: its address.
+        @param token: its token, if that is known.
+        @param clock: measures how long answers take.
+        """
+        self._client = HTTPClient(agent)
+        self._admin = admin
+        # By the name of the machine itself, as no other is let in without a token.
+        self._base = "http://localhost" if admin.startswith("unix:") else admin.rstrip("/")
+        self._token = token
+        self._clock = clock
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        value: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """
+        Ask for something.
+
+        @param path: the path below the address of the endpoint.
+        @param value: what is sent as JSON, if not L{None}.
+        @param headers: further header fields.
+        @raise Unreachable: if nobody answers.
+        @raise Refused: if it is refused.
+        @raise Failed: if what answers is no admin endpoint.
+        """
+        fields = {
+            "Accept": "application/json",
+            "User-Agent": f"invproxy/{__version__}",
+            **(headers or {}),
+        }
+        if self._token is not None:
+            fields["Authorization"] = f"Bearer {self._token}"
+        body = None
+        if value is not None:
+            body = json.dumps(value).encode("ascii")
+            fields["Content-Type"] = "application/json"
+        try:
+            status, mediaType, received, content = await Deferred.fromCoroutine(
+                self._send(method, self._base + path, fields, body)
+            ).addTimeout(_TIMEOUT, self._clock)
+        except Failed:
+            raise
+        except (TimeoutError, ConnectTimeout):
+            raise self._unreachable("it does not answer in time") from None
+        except DNSLookupError:
+            raise self._unreachable("its host is not known") from None
+        except (ConnectError, OSError) as error:
+            why = getattr(error, "osError", None) or getattr(error, "errno", None)
+            raise self._unreachable(_connectText(error, why)) from None
+        except (ConnectionClosed, ResponseFailed, ResponseNeverReceived) as error:
+            raise self._unreachable(_reasonsOf(error)) from None
+        return self._understand(status, mediaType, received, content)
+
+    async def _send(
+        self, method: str, url: str, fields: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, str, Mapping[str, str], bytes]:
+        # Not to where it is sent on to: the token is for this endpoint alone.
+        response = await self._client.request(
+            method,
+            url,
+            headers=Headers({name: [value] for name, value in fields.items()}),
+            data=body,
+            allow_redirects=False,
+        )
+        pieces: list[bytes] = []
+        size = 0
+
+        def add(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            if size <= _LARGEST:
+                pieces.append(data)
+
+        await collect(response, add)
+        if size > _LARGEST:
+            raise Failed(f"the answer of {self._admin} is larger than {_LARGEST} bytes")
+        received = {
+            name.decode("latin-1").lower(): ", ".join(each.decode("latin-1") for each in values)
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        mediaType = received.get("content-type", "").partition(";")[0].strip().lower()
+        return response.code, mediaType, received, b"".join(pieces)
+
+    def _understand(
+        self, status: int, mediaType: str, headers: Mapping[str, str], content: bytes
+    ) -> Reply:
+        if status == 204:
+            return Reply(None)
+        if mediaType not in ("application/json", "application/problem+json"):
+            raise self._stranger(status, mediaType)
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            raise self._stranger(status, mediaType) from None
+        if status < 300 and mediaType == "application/json":
+            found = _next(headers.get("link", ""))
+            return Reply(value, headers.get("etag", ""), found[1] if found else "")
+        if not isinstance(value, dict) or not isinstance(value.get("code"), str):
+            raise self._stranger(status, mediaType)
+        raise self._refused(status, value)
+
+    def _refused(self, status: int, problem: Mapping[str, Any]) -> Refused:
+        code, detail = problem["code"], str(problem.get("detail", ""))
+        if code == "unauthenticated":
+            detail = (
+                "the admin API needs its token: give the file that has it by --admin-token-file"
+                if self._token is None
+                else "the token is not the one of this admin API: it must be what is in the file that the"
+                " server has as --admin-token-file"
+            )
+        return Refused(status, code, detail, str(problem.get("field", "")))
+
+    def _stranger(self, status: int, mediaType: str) -> Failed:
+        return Failed(
+            f"what answers at {self._admin} is not the admin API of invproxy (status {status},"
+            f" {mediaType or 'no content type'}): the server says at its start where that is,"
+            " as (admin URL)"
+        )
+
+    def _unreachable(self, why: str) -> Unreachable:
+        return Unreachable(
+            f"no admin API at {self._admin}: {why}. Is the server running? It says at its start where"
+            " the API is, as (admin URL): name that by --admin or INVPROXY_ADMIN"
+        )
+
+    # What there is to ask.
+
+    async def status(self) -> Any:
+        """
+        Ask what goes on.
+        """
+        return (await self.request("GET", "/api/status")).value
+
+    async def backends(self) -> list[Any]:
+        """
+        List all backends, page by page.
+        """
+        path, found = "/api/backends", []
+        for _ in range(_MOST_PAGES):
+            reply = await self.request("GET", path)
+            found += _listIn(reply)
+            # Of the link the query alone, so that the token goes nowhere else.
+            query = urlsplit(urljoin(path, reply.following)).query
+            if not reply.following or not reply.value:
+                break
+            path = f"/api/backends?{query}"
+        return found
+
+    async def backend(self, id: str) -> Reply:
+        """
+        Show one.
+        """
+        return await self.request("GET", _pathOf(id))
+
+    async def create(self, record: Mapping[str, object]) -> Reply:
+        """
+        Create one; there must be none of its ID.
+        """
+        return await self.request("POST", "/api/backends", record, {"If-None-Match": "*"})
+
+    async def replace(self, id: str, record: Mapping[str, object], etag: str) -> Reply:
+        """
+        Replace one, if it is still the version that was seen.
+        """
+        return await self.request("PUT", _pathOf(id), record, {"If-Match": etag} if etag else None)
+
+    async def remove(self, id: str) -> None:
+        """
+        Remove one.
+        """
+        await self.request("DELETE", _pathOf(id))
+
+    async def tokens(self, id: str) -> list[Any]:
+        """
+        List the tokens of one.
+        """
+        return _listIn(await self.request("GET", f"{_pathOf(id)}/tokens"))
+
+    async def mint(self, id: str, name: str, expires: str | None) -> Any:
+        """
+        Make a token.
+        """
+        wanted = {"name": name} if expires is None else {"name": name, "expires": expires}
+        return (await self.request("POST", f"{_pathOf(id)}/tokens", wanted)).value
+
+    async def revoke(self, id: str, name: str) -> None:
+        """
+        Revoke one.
+        """
+        await self.request("DELETE", f"{_pathOf(id)}/tokens/{quote(name, safe='')}")
+
+
+def _pathOf(id: str) -> str:
+    return f"/api/backends/{quote(id, safe='')}"
+
+
+def _listIn(reply: Reply) -> list[Any]:
+    if not isinstance(reply.value, list):
+        raise Failed("the admin API did not answer with a list: is it of another version?")
+    return reply.value
+
+
+def _connectText(error: BaseException, why: object) -> str:
+    strerror = getattr(why, "strerror", None) or getattr(error, "strerror", None)
+    if strerror:
+        return str(strerror)
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _reasonsOf(error: BaseException) -> str:
+    """
+    Say why an answer did not come: TLS, for one, tells it in a list within.
+    """
+    reasons = getattr(error, "reasons", None)
+    if not reasons:
+        return " ".join(str(error).split()).rstrip(".")
+    value = reasons[0].value
+    parts = getattr(value, "args", ())
+    if parts and isinstance(parts[0], list) and parts[0]:
+        return f"TLS fails: {parts[0][0][-1]}"
+    return " ".join(str(value).split()).rstrip(".")

@@ -1,0 +1,82 @@
+"""
+C{invproxy status}: is all well?
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from invproxy.cli.session import Session, asJSON, connection, counted, hint, showJSON, showTable
+from invproxy.cli.times import relative, since, span
+
+if TYPE_CHECKING:
+    from invproxy.cli.client import AdminClient
+
+
+@click.command()
+@connection()
+@asJSON
+@click.pass_obj
+def status(session: Session, asJSON: bool) -> None:
+    """
+    Show which backends are online, and what waits for them.
+    """
+
+    async def both(client: AdminClient) -> tuple[Any, list[Any]]:
+        found = await client.status()
+        isLoaded = found.get("registry", {}).get("state") == "loaded"
+        return found, await client.backends() if isLoaded and not asJSON else []
+
+    found, records = session.ask(both)
+    if asJSON:
+        showJSON(found)
+        return
+    click.echo(
+        f"The proxy is {'ready' if found['ready'] else 'not ready'}, up for"
+        f" {span(found['uptimeSeconds'])}, {_registry(found.get('registry', {}), len(records))}."
+    )
+    rows = [_row(each) for each in found["backends"]]
+    seen = {each["id"] for each in found["backends"]}
+    now = session.now()
+    rows += [
+        [
+            str(record["id"]),
+            "offline",
+            relative(record["lastUsed"], now) if "lastUsed" in record else "never",
+            *("-", "-", "-", "-"),
+        ]
+        for record in records
+        if record["id"] not in seen
+    ]
+    if rows:
+        rows.sort()
+        showTable(
+            ["BACKEND", "STATE", "AGENT SEEN", "TUNNELS", "POLLS", "QUEUED", "IN FLIGHT"], rows
+        )
+    else:
+        hint("No agent has called yet.")
+
+
+def _registry(registry: Any, count: int) -> str:
+    problem = registry.get("problem")
+    if registry.get("state") == "loaded":
+        text = f"with {counted(count, 'backend')} registered"
+        return f"{text}; but its database cannot be written: {problem}" if problem else text
+    if registry.get("state") == "unavailable":
+        return f"but its database cannot be read: {problem}"
+    return "in open mode: any agent may serve any backend"
+
+
+def _row(each: Any) -> list[str]:
+    inFlight = sum(count for state, count in each["exchanges"].items() if state != "queued")
+    return [
+        str(each["id"]),
+        "online" if each["online"] else "offline",
+        since(each["secondsSinceSeen"]),
+        str(each["tunnels"]),
+        str(each["polls"]),
+        str(each["queued"]),
+        str(inFlight),
+    ]
