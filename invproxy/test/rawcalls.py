@@ -206,7 +206,7 @@ class Bench:
         self.network.advance(1_800_000_000)
         self.prefix = prefix
         settings = settings or ProxySettings(**options)
-        self.proxy = ProxyResource(self.network, settings)
+        self.proxy = self.makeProxy(settings)
         root: Any = self.proxy
         for segment in reversed(prefix.split(b"/")[1:]):
             outer = Resource()
@@ -224,6 +224,12 @@ class Bench:
         self.site = site
         TCP4ServerEndpoint(self.network, 8080).listen(site)
         self.network.pump()
+
+    def makeProxy(self, settings: ProxySettings) -> ProxyResource:
+        """
+        Make the proxy.
+        """
+        return ProxyResource(self.network, settings)
 
     def raw(self, data: bytes, *, address: str | None = None, method: bytes = b"GET") -> Call:
         """
