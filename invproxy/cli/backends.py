@@ -111,7 +111,7 @@ def listCommand(session: Session, asJSON: bool) -> None:
     else:
         now = session.now()
         showTable(
-            ["BACKEND", "VISITORS", "HOSTS", "PATHS", "AGENTS", "AGENT SEEN"],
+            ["BACKEND", "VISITORS", "HOSTS", "PATHS", "AGENTS", "SEEN"],
             [_rowOf(record, now) for record in records],
         )
 

@@ -4,6 +4,7 @@ C{invproxy check}: what is wrong with a configuration, before anything is starte
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any
@@ -39,23 +40,24 @@ def check(context: click.Context, config: str, role: str | None, asJSON: bool) -
     role = role or _roleOf(keys)
     if role is None:
         raise click.UsageError(f"the keys of {config} do not tell: add --as server or --as agent")
-    errors, warnings = _findings(config, role)
+    errors, warnings, isAll = _findings(config, role)
     if asJSON:
         found = [("error", text) for text in errors] + [("warning", text) for text in warnings]
         showJSON([{"kind": kind, "text": text} for kind, text in found])
     else:
-        _show(config, role, errors, warnings)
+        _show(config, role, errors, warnings, isAll)
     if errors:
         context.exit(REFUSED)
 
 
-def _show(config: str, role: str, errors: list[str], warnings: list[str]) -> None:
+def _show(config: str, role: str, errors: list[str], warnings: list[str], isAll: bool) -> None:
     click.echo(f"{printable(config)}: options of twist invproxy-{role}")
     for kind, texts in (("error", errors), ("warning", warnings)):
         for text in texts:
             click.echo(f"  {kind}: {printable(text)}")
     if errors:
-        click.echo(f"{counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}")
+        again = "" if isAll else "; whether all goes together is looked at once they are right"
+        click.echo(f"{counted(len(errors), 'error')}{again}.")
     elif warnings:
         click.echo(f"It can be used; {counted(len(warnings), 'warning')}.")
     else:
@@ -90,11 +92,11 @@ def _names(table: Iterable[Any]) -> frozenset[str]:
     return frozenset(option.name for option in table)
 
 
-def _findings(path: str, role: str) -> tuple[list[str], list[str]]:
+def _findings(path: str, role: str) -> tuple[list[str], list[str], bool]:
     """
     Find what is wrong.
 
-    @return: what keeps it from being used, and what one should know.
+    @return: what keeps it from being used, what one should know, and whether all was looked at.
     """
     from invproxy import agent_tap, server_tap
 
@@ -102,21 +104,21 @@ def _findings(path: str, role: str) -> tuple[list[str], list[str]]:
     faults = type(options).faultsIn(path)
     if faults:
         # Whether the others go together is not known before these are right.
-        return [_plain(error, path) for error in faults], []
+        return [_plain(error, path) for error in faults], [], False
     options.given["config"] = [path]
     try:
         if role == SERVER:
             # An endpoint only takes note of the reactor until it listens.
-            return [], list(server_tap.planOf(options, {}, object()).warnings)
+            return [], list(server_tap.planOf(options, {}, object()).warnings), True
         agent_tap.planOf(options, {})
     except ConfigError as error:
-        return [_plain(error, path)], []
-    return [], []
+        return [_plain(error, path)], [], True
+    return [], [], True
 
 
 def _plain(error: ConfigError, path: str) -> str:
     """
     Leave out where it stands, which is clear here.
     """
-    text = str(error).replace(f" in {path!r})", ")")
-    return text.removeprefix(f"--config is {path!r} (the file): ")
+    text = re.sub(rf" \([a-z0-9-]+ in {re.escape(repr(path))}\)", "", str(error))
+    return text.replace(f"--config is {path!r} (the file): ", "it ", 1)

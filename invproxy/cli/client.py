@@ -5,6 +5,7 @@ A client of the admin API.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -162,10 +163,9 @@ class AdminClient:
         except DNSLookupError:
             raise self._unreachable("its host is not known") from None
         except (ConnectError, OSError) as error:
-            why = getattr(error, "osError", None) or getattr(error, "errno", None)
-            raise self._unreachable(_connectText(error, why)) from None
+            raise self._unreachable(_connectText(error)) from None
         except (ConnectionClosed, ResponseFailed, ResponseNeverReceived) as error:
-            raise self._unreachable(_reasonsOf(error)) from None
+            raise self._unreachable(_reasonOf(error)) from None
         return self._understand(status, mediaType, received, content)
 
     async def _send(
@@ -212,7 +212,8 @@ class AdminClient:
         if status < 300 and mediaType == "application/json":
             found = _next(headers.get("link", ""))
             return Reply(value, headers.get("etag", ""), found[1] if found else "")
-        if not isinstance(value, dict) or not isinstance(value.get("code"), str):
+        isProblem = mediaType == "application/problem+json" and isinstance(value, dict)
+        if not isProblem or not isinstance(value.get("code"), str):
             raise self._stranger(status, mediaType)
         raise self._refused(status, value)
 
@@ -317,22 +318,33 @@ def _listIn(reply: Reply) -> list[Any]:
     return reply.value
 
 
-def _connectText(error: BaseException, why: object) -> str:
-    strerror = getattr(why, "strerror", None) or getattr(error, "strerror", None)
-    if strerror:
-        return str(strerror)
+def _connectText(error: BaseException) -> str:
+    number = getattr(error, "osError", None) or getattr(error, "errno", None)
+    return os.strerror(number).lower() if isinstance(number, int) else _plain(error)
+
+
+def _plain(error: object) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-def _reasonsOf(error: BaseException) -> str:
+def _reasonOf(error: BaseException) -> str:
     """
-    Say why an answer did not come: TLS, for one, tells it in a list within.
+    Say why an answer did not come: what went wrong first is wrapped several times, and TLS tells it in a list.
     """
     reasons = getattr(error, "reasons", None)
-    if not reasons:
-        return " ".join(str(error).split()).rstrip(".")
-    value = reasons[0].value
-    parts = getattr(value, "args", ())
-    if parts and isinstance(parts[0], list) and parts[0]:
-        return f"TLS fails: {parts[0][0][-1]}"
-    return " ".join(str(value).split()).rstrip(".")
+    while reasons:
+        error = reasons[0].value
+        reasons = getattr(error, "reasons", None)
+    told = error.args[0] if error.args else ""
+    if isinstance(told, list) and told:
+        why = str(told[0][-1])
+        return _TLS.get(why, f"TLS fails: {why}")
+    return _plain(error)
+
+
+_TLS = {
+    "wrong version number": "it does not speak TLS (is it http:// there?)",
+    "certificate verify failed": "its certificate is not of an authority that is trusted here;"
+    " --admin-ca names others",
+}
+"""What TLS says that a person may not understand."""

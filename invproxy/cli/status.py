@@ -52,9 +52,7 @@ def status(session: Session, asJSON: bool) -> None:
     ]
     if rows:
         rows.sort()
-        showTable(
-            ["BACKEND", "STATE", "AGENT SEEN", "TUNNELS", "POLLS", "QUEUED", "IN FLIGHT"], rows
-        )
+        showTable(["BACKEND", "STATE", "SEEN", "TUNNELS", "POLLS", "QUEUED", "IN FLIGHT"], rows)
     else:
         hint("No agent has called yet.")
 
@@ -69,11 +67,20 @@ def _registry(registry: Any, count: int) -> str:
     return "in open mode: any agent may serve any backend"
 
 
+def _state(each: Any) -> str:
+    """
+    Say whether an agent is there now; one that polls is away for a moment between two polls.
+    """
+    if each["tunnels"] or each["polls"] or (each["online"] and each["secondsSinceSeen"] < 2):
+        return "online"
+    return "away" if each["online"] else "offline"
+
+
 def _row(each: Any) -> list[str]:
     inFlight = sum(count for state, count in each["exchanges"].items() if state != "queued")
     return [
         str(each["id"]),
-        "online" if each["online"] else "offline",
+        _state(each),
         since(each["secondsSinceSeen"]),
         str(each["tunnels"]),
         str(each["polls"]),

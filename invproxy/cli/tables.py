@@ -38,20 +38,24 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | N
 
 def _fit(widths: Sequence[int], total: int) -> list[int]:
     """
-    Narrow the widest columns until all of them fit.
+    Narrow the widest columns until all of them fit; the first, which names things, only if nothing else helps.
     """
+    first, *others = widths
+    others = _narrow(others, total - first)
+    return _narrow([first], total - sum(others)) + others
+
+
+def _narrow(widths: Sequence[int], total: int) -> list[int]:
     fitted = list(widths)
-    while sum(fitted) > total:
+    while sum(fitted) > total and max(fitted, default=0) > _NARROWEST:
         widest = max(fitted)
-        if widest <= _NARROWEST:
-            break
         below = max((each for each in fitted if each < widest), default=0)
         several = [place for place, each in enumerate(fitted) if each == widest]
         surplus = sum(fitted) - total
         # Down to the next narrower column, or as far as it needs.
-        each = max(below, widest - -(-surplus // len(several)), _NARROWEST)
+        narrower = max(below, widest - -(-surplus // len(several)), _NARROWEST)
         for place in several:
-            fitted[place] = each
+            fitted[place] = narrower
     return fitted
 
 

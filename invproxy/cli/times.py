@@ -11,7 +11,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _isSpan = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII).fullmatch
 _isDate = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII).fullmatch
 
-_STEPS = ((60, "second", 1), (3600, "minute", 60), (86400, "hour", 3600), (0, "day", 86400))
+_STEPS = (("days", 86400), ("h", 3600), ("min", 60))
 
 
 def expiry(given: str, now: float) -> str:
@@ -54,13 +54,12 @@ def since(seconds: float) -> str:
 
 def span(seconds: float) -> str:
     """
-    Say how long something takes, in one unit.
+    Say about how long something takes, in the largest unit of which it takes two or more.
     """
-    for below, name, size in _STEPS:
-        if seconds < below or not below:
-            count = int(seconds // size)
-            return f"{count} {name}{'' if count == 1 else 's'}"
-    raise AssertionError
+    for name, size in _STEPS:
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {name}"
+    return f"{round(seconds)} s"
 
 
 def relative(stamp: object, now: float) -> str:
