@@ -173,7 +173,7 @@ class RouteTable:
         hosts = self._hosts
         if len(hosts) > (_ANY in hosts):
             name = canonicalHost(host)
-            if (root := hosts.get(name or "*")) is not None:
+            if (root := hosts.get(name)) is not None:
                 yield root
             if self._patterns and len(name) <= _LONGEST_HOST:
                 at = name.find(".")
@@ -202,8 +202,8 @@ def _namesOf(user: str) -> tuple[str, ...]:
         return (ALL_USERS,)
     user = canonicalUser(user)
     local, _, domain = user.rpartition("@")
-    # Whoever comes by the name of a pattern, or of everybody, is not meant by it.
-    if user == ALL_USERS or user.startswith("*@") or not user:
+    # Whoever comes by the name of a pattern is not meant by it.
+    if user.startswith("*@") or not user:
         return (ALL_USERS,)
     return (user, f"*@{domain}", ALL_USERS) if local else (user, ALL_USERS)
 

@@ -226,6 +226,7 @@ class ReadingTests(RegistryCase):
         self.start()
         for id in ("c", "a", "b"):
             self.done(self.registry.put(backend(id)))
+            self.assertIn(id, [each.id for each in self.registry.list()])
         self.done(self.registry.delete("web"))
 
         def ids(*arguments: Any) -> list[str]:
@@ -295,6 +296,16 @@ class ChangingTests(RegistryCase):
         [change] = self.changes
         assert isinstance(change, Changed) and change.former
         self.assertEqual((change.record.endUser, change.former.endUser), ("bob", "ann"))
+
+    def test_replaceUnused(self) -> None:
+        """
+        A last use that the store told stays, too.
+        """
+        self.store.touch({"web": 7.0}, {})
+        registry = Registry(self.store, self.clock)
+        self.successResultOf(registry.start())
+        self.done(registry.put(backend(endUser="bob")))
+        self.assertEqual(registry.get("web"), backend(endUser="bob", lastUsed=7.0))
 
     def test_invalid(self) -> None:
         """

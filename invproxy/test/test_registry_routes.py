@@ -243,6 +243,8 @@ class RouteTests(SynchronousTestCase):
         self.assertFound(routes, "ann", "h", encoded + b"/" * 70000, "long")
         self.assertFound(routes, "ann", "h", encoded + b"%61" * 70000, None)
         self.assertFound(routes, "bob", "h", b"/" * 70000, "root")
+        for path in (b"/" * 70000, b"/a" * 70000, b"/%61" * 70000, b"/\xff" * 70000):
+            self.assertLess(countCalls(routes, "ann", "h." * 30000, path), 10000)
 
 
 # A naive model of the same: every record is looked at.
