@@ -14,7 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from attrs import frozen
 from treq.client import HTTPClient
 from treq.content import collect
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import (
     ConnectError,
@@ -24,16 +24,17 @@ from twisted.internet.error import (
 from twisted.internet.error import (
     TimeoutError as ConnectTimeout,
 )
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.ssl import trustRootFromCertificates
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
     ResponseFailed,
-    ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from invproxy import __version__
@@ -64,6 +65,39 @@ class Reply:
     value: Any
     etag: str = ""
     following: str = ""
+
+
+@implementer(IBodyProducer)
+class _Whole:
+    """
+    A body that is there as a whole, and needs no reactor to be sent piece by piece.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """
+        Send it.
+        """
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """
+        It is too late for that.
+        """
+
+    def resumeProducing(self) -> None:
+        """
+        It is too late for that.
+        """
+
+    def stopProducing(self) -> None:
+        """
+        It is too late for that.
+        """
 
 
 @implementer(IAgentEndpointFactory)
@@ -152,6 +186,7 @@ class AdminClient:
         if value is not None:
             body = json.dumps(value).encode("ascii")
             fields["Content-Type"] = "application/json"
+        began = self._clock.seconds()
         try:
             status, mediaType, received, content = await Deferred.fromCoroutine(
                 self._send(method, self._base + path, fields, body)
@@ -164,8 +199,13 @@ class AdminClient:
             raise self._unreachable("its host is not known") from None
         except (ConnectError, OSError) as error:
             raise self._unreachable(_connectText(error)) from None
-        except (ConnectionClosed, ResponseFailed, ResponseNeverReceived) as error:
+        except (ConnectionClosed, RequestGenerationFailed, RequestTransmissionFailed) as error:
             raise self._unreachable(_reasonOf(error)) from None
+        except ResponseFailed as error:
+            # Wrapped like this if it was under way when the time was over.
+            late = self._clock.seconds() - began >= _TIMEOUT
+            why = "it does not answer in time" if late else _reasonOf(error)
+            raise self._unreachable(why) from None
         return self._understand(status, mediaType, received, content)
 
     async def _send(
@@ -176,7 +216,7 @@ class AdminClient:
             method,
             url,
             headers=Headers({name: [value] for name, value in fields.items()}),
-            data=body,
+            data=None if body is None else _Whole(body),
             allow_redirects=False,
         )
         pieces: list[bytes] = []

@@ -23,18 +23,18 @@ def expiry(given: str, now: float) -> str:
     @return: a time as in RFC 3339.
     @raise ValueError: if it is none of these, or in the past; the text says what is allowed.
     """
-    span = _isSpan(given)
-    if span is not None:
-        moment = datetime.fromtimestamp(int(now) + int(span[1]) * _UNITS[span[2]], UTC)
-    else:
-        try:
+    found = _isSpan(given)
+    try:
+        if found is not None:
+            moment = datetime.fromtimestamp(int(now) + int(found[1]) * _UNITS[found[2]], UTC)
+        else:
             moment = datetime.fromisoformat(given)
-        except ValueError:
-            raise ValueError(_ALLOWED) from None
-        if _isDate(given):
-            moment = moment.replace(tzinfo=UTC)
-        elif moment.tzinfo is None:
-            raise ValueError("must say its time zone, such as 2027-01-31T12:00:00Z")
+    except (ValueError, OverflowError):
+        raise ValueError(_ALLOWED) from None
+    if _isDate(given):
+        moment = moment.replace(tzinfo=UTC)
+    elif moment.tzinfo is None:
+        raise ValueError("must say its time zone, such as 2027-01-31T12:00:00Z")
     if moment.timestamp() <= now:
         raise ValueError("must be in the future")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -73,4 +73,4 @@ def relative(stamp: object, now: float) -> str:
         moment = datetime.fromisoformat(str(stamp)).timestamp()
     except ValueError:
         return str(stamp)
-    return since(now - moment) if moment <= now + 1 else f"in {span(moment - now)}"
+    return since(now - moment) if moment <= now + 1 else f"{span(moment - now)} from now"
