@@ -75,7 +75,8 @@ _PAGE_FIELDS = (
     b"\r\nContent-Security-Policy: default-src 'none'; style-src 'unsafe-inline';"
     b" form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     b"\r\nX-Content-Type-Options: nosniff"
-    b"\r\nReferrer-Policy: no-referrer"
+    # With no-referrer, browsers would send the form with "Origin: null".
+    b"\r\nReferrer-Policy: same-origin"
 )
 
 
@@ -186,6 +187,7 @@ class CallbackPage(_Page):
         origin = self._originOf(head, answer.peer)
         secure = origin.startswith("https:")
         given = _parametersOf(head)
+        head.target = CALLBACK  # the code is not for the access log
         _, own = takeOwn(head.fields)
         binding = own.get(nameOf(SIGN_IN, secure))
         attempt = self._attempts.open(given.get("state", ""), binding)
