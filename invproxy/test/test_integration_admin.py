@@ -1,0 +1,302 @@
+"""
+The admin endpoint against pages in a real browser, and the command C{invproxy} as a real program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from invproxy.test.chromium import missing, startBrowser
+from invproxy.test.programs import (
+    DEADLINE,
+    Agent,
+    IntegrationTestCase,
+    Program,
+    Proxy,
+    environment,
+    eventually,
+)
+
+EVIL = "evil.example"
+"""A name that leads to this machine, as somebody's DNS may have it."""
+
+RECORD = {"id": "evil", "endUser": "allUsers", "backendUser": "", "pathPrefixes": ["/"]}
+
+ASK = """
+const [url, options, done] = arguments;
+fetch(url, options)
+  .then(async answer => done([answer.type, answer.status, await answer.text()]))
+  .catch(error => done(["error", 0, String(error)]));
+"""
+"""Asks for a URL, and tells what the page gets to see."""
+
+SUBMIT = """
+const form = document.createElement("form");
+form.method = "POST";
+form.action = arguments[0];
+form.enctype = "text/plain";
+const field = document.createElement("input");
+field.name = arguments[1];
+field.value = arguments[2];
+form.append(field);
+document.body.append(form);
+form.submit();
+"""
+"""Sends a form whose body is JSON: what a name and a value come to is C{name=value}."""
+
+
+class _Page(BaseHTTPRequestHandler):
+    """
+    Somebody's page.
+    """
+
+    def do_GET(self) -> None:
+        body = b"<!DOCTYPE html><title>page</title><body>somebody's page"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """
+        Nothing to tell.
+        """
+
+
+class PlaceTestCase(IntegrationTestCase):
+    """
+    Tests with a directory, and a proxy with a registry in it.
+    """
+
+    def setUp(self) -> None:
+        self.place = tempfile.mkdtemp(prefix="invproxy-admin-")
+        self.addCleanup(shutil.rmtree, self.place, ignore_errors=True)
+
+    def path(self, name: str) -> str:
+        """
+        Name a file in the directory.
+        """
+        return os.path.join(self.place, name)
+
+    def proxy(self, *options: str) -> Proxy:
+        """
+        Start a proxy.
+        """
+        database = "sqlite:" + self.path("registry.db")
+        return self.running(Proxy("--database", database, *options))
+
+
+class BrowserTests(PlaceTestCase):
+    """
+    A page must not reach the admin API of whoever looks at it, neither by its address nor by a name that leads there.
+    """
+
+    if why := missing():
+        skip = why
+        sys.stderr.write(f"{__name__}.BrowserTests is skipped: {skip}\n")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.admin = self.proxy().admin
+        self.port = int(self.admin.rpartition(":")[2])
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.pagePort = server.server_address[1]
+        rules = f"host-resolver-rules=MAP {EVIL} 127.0.0.1"
+        self.driver = startBrowser(self, self.path("profile"), rules)
+        self.driver.set_script_timeout(DEADLINE)
+
+    def backends(self) -> list[str]:
+        """
+        The IDs in the registry.
+        """
+        with urllib.request.urlopen(f"{self.admin}/api/backends", timeout=DEADLINE) as answer:
+            return [record["id"] for record in json.load(answer)]
+
+    def fetch(self, path: str, host: str = "127.0.0.1", **options: Any) -> Any:
+        """
+        Have the page ask for something of the admin endpoint.
+
+        @return: the type of the answer, its status, and its text, as far as the page may see them.
+        """
+        url = f"http://{host}:{self.port}{path}"
+        return self.driver.execute_async_script(ASK, url, options)
+
+    def test_ownPage(self) -> None:
+        """
+        Whoever opens it in the browser sees it, and what is there may ask for more: what follows is not refused for
+        other reasons.
+        """
+        self.driver.get(f"http://localhost:{self.port}/api/status")
+        self.assertIn('"ready": true', self.driver.page_source)
+        kind, status, text = self.fetch("/api/backends", "localhost")
+        self.assertEqual((kind, status, text), ("basic", 200, "[]\n"))
+        body = json.dumps(RECORD)
+        _, status, _ = self.fetch("/api/backends", "localhost", method="POST", body=body)
+        self.assertEqual((status, self.backends()), (201, ["evil"]))
+
+    def test_otherSites(self) -> None:
+        """
+        Pages of other sites, and of other programs on this machine, change nothing and see nothing: neither with what
+        a browser sends without asking first, nor with what it asks for.
+        """
+        body = json.dumps(RECORD)
+        for page, host in (
+            (EVIL, "127.0.0.1"),
+            (EVIL, "localhost"),
+            ("localhost", "localhost"),
+            ("127.0.0.1", "127.0.0.1"),
+        ):
+            self.driver.get(f"http://{page}:{self.pagePort}/")
+            for options in (
+                {"mode": "no-cors"},
+                {"mode": "no-cors", "credentials": "include"},
+                {"mode": "no-cors", "method": "POST", "body": body},
+            ):
+                # It was answered, and the page does not see how.
+                kind, status, text = self.fetch("/api/backends", host, **options)
+                self.assertEqual((kind, status, text), ("opaque", 0, ""), (page, options))
+            for options in (
+                {},
+                {"method": "POST", "body": body},
+                {"method": "PUT", "body": body},
+                {"method": "DELETE"},
+                {"headers": {"Authorization": "Bearer x"}},
+            ):
+                kind, _, _ = self.fetch("/api/backends/evil", host, **options)
+                self.assertEqual(kind, "error", (page, options))
+            self.assertEqual(self.backends(), [])
+
+    def test_form(self) -> None:
+        """
+        A form of another site, which needs no script to be sent, is refused.
+        """
+        self.driver.get(f"http://{EVIL}:{self.pagePort}/")
+        before, _, after = json.dumps(RECORD | {"backendUser": "="}).partition("=")
+        self.driver.execute_script(SUBMIT, f"{self.admin}/api/backends", before, after)
+        eventually(lambda: "other sites" in self.driver.page_source, "the refusal")
+        self.assertEqual(self.backends(), [])
+        # It is not refused for what it says.
+        self.driver.get(f"http://127.0.0.1:{self.port}/api/status")
+        self.driver.execute_script("document.body = document.createElement('body')")
+        self.driver.execute_script(SUBMIT, f"{self.admin}/api/backends", before, after)
+        eventually(lambda: self.backends() == ["evil"], "the backend")
+
+    def test_rebinding(self) -> None:
+        """
+        By another name that leads to this machine nothing is there, though to the browser it is the page's own site.
+        """
+        self.driver.get(f"http://{EVIL}:{self.port}/api/backends")
+        self.assertIn("loopback name", self.driver.page_source)
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            options = {} if method == "GET" else {"body": json.dumps(RECORD)}
+            kind, status, text = self.fetch("/api/backends/evil", EVIL, method=method, **options)
+            self.assertEqual((kind, status), ("basic", 403), method)
+            self.assertEqual(json.loads(text)["code"], "forbidden")
+        self.assertEqual(self.backends(), [])
+
+
+class CommandTests(PlaceTestCase):
+    """
+    C{invproxy}, C{twist invproxy-server} and C{twist invproxy-agent} together.
+    """
+
+    def invoke(self, *arguments: str, status: int = 0, **variables: str) -> str:
+        """
+        Run the command.
+
+        @return: what it wrote to stdout; if it is to fail, to stderr.
+        """
+        command = os.path.join(os.path.dirname(sys.executable), "invproxy")
+        done = subprocess.run(
+            [command, *arguments],
+            env=environment({"INVPROXY_ADMIN": self.admin, **variables}),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLINE,
+            check=False,
+        )
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        return done.stderr if status else done.stdout
+
+    def test_way(self) -> None:
+        """
+        A backend is added, its agent is handed a token and serves it, and the token is revoked.
+        """
+        proxy = self.proxy()
+        self.admin = proxy.admin
+        self.invoke("backends", "add", "web", "--everyone")
+        token = self.path("token")
+        self.invoke("token", "create", "web", "laptop", "--file", token)
+        # The admin endpoint is a server like any other.
+        agent = self.running(Agent(proxy.url, "web", proxy.admin, "--token-file", token))
+        with urllib.request.urlopen(f"{proxy.url}/healthz", timeout=DEADLINE) as answer:
+            self.assertEqual(answer.read(), b"ok\n")
+        self.assertRegex(self.invoke("status"), r"\nweb +online +")
+        self.invoke("token", "revoke", "web", "laptop")
+        agent.waitFor("401")
+        proxy.waitFor(r"\[invproxy.audit#info\] 127\.0\.0\.1 \(loopback\) revoked token laptop")
+        with open(token, encoding="ascii") as file:
+            secret = file.read().strip()
+        for program in (proxy, agent):
+            self.assertEqual(program.count(secret), 0)
+        self.invoke("backends", "remove", "web", "--yes")
+        self.assertEqual(json.loads(self.invoke("backends", "list", "--json")), [])
+        proxy.terminate()
+        self.assertEqual(proxy.waitEnd(), 0)
+        self.assertIn("connection refused", self.invoke("status", status=3))
+
+    def test_remote(self) -> None:
+        """
+        With a token over TLS; without it nothing is answered.
+        """
+        import trustme
+
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.path("ca.pem"))
+        issued = authority.issue_cert("localhost")
+        issued.private_key_and_cert_chain_pem.write_to_path(self.path("cert.pem"))
+        token = self.path("admin-token")
+        with open(token, "w", encoding="ascii") as file:
+            file.write("a-token-of-this-test\n")
+        program = Program(
+            "proxy",
+            [
+                *(sys.executable, "-m", "twisted", "--log-format=text", "invproxy-server"),
+                *("--listen", "tcp:0:interface=127.0.0.1", "--admin-token-file", token),
+                "--admin-listen",
+                f"ssl:0:interface=127.0.0.1:privateKey={self.path('cert.pem')}",
+                *("--database", "sqlite:" + self.path("registry.db")),
+            ],
+        )
+        self.running(program)
+        port = program.waitFor(r"admin https://127\.0\.0\.1:(\d+)\)")[1]
+        self.admin = f"https://localhost:{port}"
+        said = self.invoke("status", status=3)
+        self.assertIn("--admin-ca", said)
+        trusted = ("--admin-ca", self.path("ca.pem"))
+        self.assertIn("needs its token", self.invoke("status", *trusted, status=1))
+        shown = self.invoke("status", *trusted, "--admin-token-file", token)
+        self.assertIn("ready", shown)
+        said = self.invoke(*("--admin", f"http://localhost:{port}", "status"), *trusted, status=3)
+        self.assertIn("no admin API", said)
+
+    def test_stopped(self) -> None:
+        """
+        A typo is told without a server, and quickly: exit status 2.
+        """
+        self.admin = "http://127.0.0.1:1"
+        self.assertIn("Usage:", self.invoke("backends", "lsit", status=2))
