@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.application.service import IService
 
 from invproxy.agent.settings import AgentSettings
+from invproxy.agent.tokenfile import TokenFile, isToken
 from invproxy.errors import ConfigError
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
@@ -33,7 +34,6 @@ _DEFAULTS = AgentSettings()
 _LARGEST_FILE = 1 << 20
 
 _isBackend = re.compile(r"[A-Za-z0-9\-._~:@/]{1,256}", re.ASCII).fullmatch
-_isToken = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII).fullmatch
 
 
 def backendID(given: str) -> str:
@@ -118,8 +118,8 @@ TABLE = (
     Option(
         "token-file",
         text,
-        f"A file with the bearer token for the proxy. {TOKEN_VARIABLE} in the environment may"
-        " hold the token itself.",
+        f"A file with the bearer token for the proxy, which is read again when it changes."
+        f" {TOKEN_VARIABLE} in the environment may hold the token itself.",
         metavar="FILE",
     ),
     Option(
@@ -243,6 +243,7 @@ def planOf(options: TableOptions, environ: Mapping[str, str]) -> Plan:
             originTimeout=values["origin-timeout"],
             drainTimeout=values["drain-timeout"],
             token=tokenOf(values, environ),
+            readToken=_tokenFileOf(values, environ),
             proxyCA=_authoritiesOf(values),
             clientCertificate=certificate,
             clientKey=key,
@@ -285,16 +286,27 @@ def tokenOf(values: Values, environ: Mapping[str, str]) -> str | None:
     if direct and values.sourceOf("token-file") == "environment":
         raise values.fault("token-file", f"must not be set together with {TOKEN_VARIABLE}")
     if direct and values.sourceOf("token-file") != "command line":
-        if not _isToken(direct):
+        if not isToken(direct):
             raise ConfigError(f"{TOKEN_VARIABLE} in the environment (value not shown): {allowed}")
         return direct
     content = _read(values, "token-file")
     if content is None:
         return None
     token = content.strip().decode("latin-1")
-    if not _isToken(token):
+    if not isToken(token):
         raise values.fault("token-file", f"the token in it (not shown) {allowed}")
     return token
+
+
+def _tokenFileOf(values: Values, environ: Mapping[str, str]) -> TokenFile | None:
+    """
+    What reads the token again, if it is in a file.
+    """
+    path = values["token-file"]
+    direct = environ.get(TOKEN_VARIABLE, "").strip()
+    if path is None or (direct and values.sourceOf("token-file") != "command line"):
+        return None
+    return TokenFile(path)
 
 
 def _certificatesOf(values: Values, name: str, content: bytes) -> list[x509.Certificate]:

@@ -28,6 +28,10 @@ _KEEP = 15.0
 """Seconds for which connections to the proxy are kept; the calls on them may be repeated."""
 
 
+_READ_EVERY = 5.0
+"""Seconds after which is looked for another token."""
+
+
 @implementer(IAgentEndpointFactory)
 class ProxyLink:
     """
@@ -37,7 +41,6 @@ class ProxyLink:
     @ivar streaming: the client for the calls that every exchange makes: polls, and those that carry bodies.
     @ivar control: the client for the others. It costs many times as much, keeps no connection, and says most clearly
         why a connection did not come about.
-    @ivar headers: the fields of a call by C{control}.
     """
 
     def __init__(
@@ -68,23 +71,52 @@ class ProxyLink:
         self.url = url.rstrip("/")
         self._host = _hostOf(parts.netloc)
         self._base = _baseOf(parts.path)
-        fields = [
-            (BACKEND_ID, backend.encode("ascii")),
-            (FEATURES, INTERIM + b", " + UPGRADE),
-            (b"User-Agent", b"invproxy/" + __version__.encode("ascii")),
-        ]
-        if settings.token:
-            fields.append((b"Authorization", b"Bearer " + settings.token.encode("utf-8")))
-        try:
-            self._tunnelBlock = join(fields)
-            self._block = join([(b"Host", self._host)]) + self._tunnelBlock
-        except ValueError:
-            # Not as its cause: the token would be in the traceback.
-            raise ConfigError("the token has a character that HTTP does not allow") from None
+        self._backend = backend.encode("ascii")
+        self._readToken = settings.readToken
+        self._seconds = reactor.seconds
+        self._readAt = reactor.seconds()
+        self._useToken(settings.token)
         self._endpoint = LinkEndpoint(endpoint or endpointFor(reactor, parts, settings))
         self.streaming = StreamingClient(reactor, self._endpoint, keepTime=_KEEP)
         self.control = HTTPClient(Agent.usingEndpointFactory(reactor, self))
-        self.headers = Headers({name: [value] for name, value in fields})
+
+    def _useToken(self, token: str | None) -> None:
+        fields = [
+            (BACKEND_ID, self._backend),
+            (FEATURES, INTERIM + b", " + UPGRADE),
+            (b"User-Agent", b"invproxy/" + __version__.encode("ascii")),
+        ]
+        if token:
+            fields.append((b"Authorization", b"Bearer " + token.encode("utf-8")))
+        try:
+            block = join(fields)
+        except ValueError:
+            # Not as its cause: the token would be in the traceback.
+            raise ConfigError("the token has a character that HTTP does not allow") from None
+        self._tunnelBlock = block
+        self._block = join([(b"Host", self._host)]) + block
+        self._headers = Headers({name: [value] for name, value in fields})
+
+    def _renew(self) -> None:
+        """
+        See now and then whether there is another token.
+        """
+        if self._readToken is None:
+            return
+        now = self._seconds()
+        if now - self._readAt >= _READ_EVERY:
+            self._readAt = now
+            token = self._readToken()
+            if token is not None:
+                self._useToken(token)
+
+    @property
+    def headers(self) -> Headers:
+        """
+        The fields of a call by C{control}.
+        """
+        self._renew()
+        return self._headers
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         return self._endpoint
@@ -93,12 +125,14 @@ class ProxyLink:
         """
         Make the head of an C{agent/pending} call.
         """
+        self._renew()
         return RequestHead(b"GET", self._base + b"/agent/pending", self._block)
 
     def tunnelCall(self) -> ClientHandshake:
         """
         Make the handshake of a tunnel.
         """
+        self._renew()
         return ClientHandshake(self._host, self._base + b"/agent/tunnel", self._tunnelBlock)
 
     def fetchCall(self, identifier: str) -> RequestHead:
@@ -117,6 +151,7 @@ class ProxyLink:
         return RequestHead(b"POST", self._base + b"/agent/response", fields, framing=CHUNKED)
 
     def _named(self, identifier: str) -> bytes:
+        self._renew()
         return b"%b\r\n%b: %b" % (self._block, REQUEST_ID, identifier.encode("ascii"))
 
     def close(self) -> None:

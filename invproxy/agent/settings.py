@@ -4,6 +4,8 @@ What can be set about an agent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import field, frozen
 
 from invproxy.errors import ConfigError, Fault
@@ -29,6 +31,7 @@ class AgentSettings:
     @ivar pollTimeout: how long an answer to a poll may take before the link counts as dead; more than the proxy's own.
     @ivar linkTimeout: how long a tunnel may be silent, pings included, before it counts as lost.
     @ivar token: bearer token for the proxy, or L{None}.
+    @ivar readToken: asked now and then whether there is another token, as tokens may expire: gives it, or L{None}.
     @ivar proxyCA: PEM certificates to trust for the proxy instead of the system's, or L{None}.
     @ivar clientCertificate: PEM certificate, and its key unless C{clientKey} holds it, to show the proxy, or L{None}.
     @ivar clientKey: PEM private key, or L{None}.
@@ -48,6 +51,7 @@ class AgentSettings:
     pollTimeout: float = 60.0
     linkTimeout: float = 15.0
     token: str | None = field(default=None, repr=False)
+    readToken: Callable[[], str | None] | None = field(default=None, repr=False, eq=False)
     proxyCA: bytes | None = field(default=None, repr=False)
     clientCertificate: bytes | None = field(default=None, repr=False)
     clientKey: bytes | None = field(default=None, repr=False)

@@ -16,18 +16,29 @@ from invproxy.timers import Wheel
 _log = Logger(namespace="invproxy.proxy")
 
 
+_NOTICE = 30.0
+"""Seconds before the end of a credential at which its agent is warned."""
+
+
 class _Link:
     """
     One link.
     """
 
-    __slots__ = ("_links", "askedAt", "credential", "cut")
+    __slots__ = ("_links", "_warn", "askedAt", "credential", "cut")
 
-    def __init__(self, links: Links, credential: Credential, cut: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        links: Links,
+        credential: Credential,
+        cut: Callable[[str], None],
+        warn: Callable[[], None] | None,
+    ) -> None:
         self.askedAt = 0.0
         self.credential = credential
         self.cut = cut
         self._links = links
+        self._warn = warn
 
     def forget(self) -> None:
         """
@@ -41,6 +52,9 @@ class _Link:
         """
         expires = self.credential.expires or 0.0
         if now < expires:
+            warn, self._warn = self._warn, None
+            if warn is not None:
+                warn()
             return expires
         self._links.end(self, "these credentials have expired")
         return 0.0
@@ -61,21 +75,30 @@ class Links:
     def __len__(self) -> int:
         return sum(map(len, self._links.values()))
 
-    def add(self, credential: Credential, cut: Callable[[str], None]) -> Callable[[], None]:
+    def add(
+        self,
+        credential: Credential,
+        cut: Callable[[str], None],
+        warn: Callable[[], None] | None = None,
+    ) -> Callable[[], None]:
         """
         Take note of a new one.
 
         @param credential: in whose name it is.
         @param cut: called with the reason, at most once, when the credential is not good any more; it must not raise.
+        @param warn: called half a minute before the credential expires, unless that is within a minute, so that its
+            agent can come with another one while what is under way still ends well.
         @return: a function that takes note that the link is over.
         """
-        link = _Link(self, credential, cut)
+        link = _Link(self, credential, cut, warn)
         found = self._links.get(credential.backend)
         if found is None:
             found = self._links[credential.backend] = {}
         found[link] = None
-        if credential.expires is not None:
-            self._wheel.watch(link, credential.expires)
+        expires = credential.expires
+        if expires is not None:
+            isLong = warn is not None and expires - self._wheel.seconds() > 2 * _NOTICE
+            self._wheel.watch(link, expires - _NOTICE if isLong else expires)
         return link.forget
 
     def forget(self, link: _Link) -> None:

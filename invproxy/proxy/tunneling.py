@@ -406,7 +406,7 @@ class TunnelResource(AgentResource):
         )
         self.tunnels.add(session)
         if self._links is not None:
-            session.unlink = self._links.add(credential, session.cut)
+            session.unlink = self._links.add(credential, session.cut, session.life.drain)
         answer.respond(accepted)
         session.connected()
         return session

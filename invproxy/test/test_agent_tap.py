@@ -225,6 +225,29 @@ class TokenTests(AgentTapTestCase):
         self.assertNotIn("s3cret", repr(settings))
         return settings.token
 
+    def test_readAgain(self) -> None:
+        """
+        A file is read again later; the environment is not, as it cannot change.
+        """
+        path = self.write(b"s3cret-file\n")
+        environ = {"INVPROXY_TOKEN": "s3cret"}
+        for arguments, given, again in (
+            (f"--token-file {path}", {}, True),
+            (f"--token-file {path}", environ, True),
+            ("", {"INVPROXY_TOKEN_FILE": path}, True),
+            ("", environ, False),
+            (
+                f"--config {self.write(f'token-file = {chr(34)}{path}{chr(34)}'.encode())}",
+                environ,
+                False,
+            ),
+            ("", {}, False),
+        ):
+            read = planFor(f"{BASE} {arguments}", given).settings.readToken
+            self.assertEqual(read is not None, again, (arguments, given))
+            if read is not None:
+                self.assertEqual(read(), "s3cret-file")
+
     def test_environment(self) -> None:
         """
         The token itself in the environment.

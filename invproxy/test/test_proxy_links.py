@@ -402,6 +402,31 @@ class ChangeTests(LinksCase):
         self.assertCut(opened, "these credentials have expired")
         self.assertSentAway(self.bench.poll(fields=lines))
 
+    def test_renewed(self) -> None:
+        """
+        Half a minute before a JWT expires its tunnel takes no more: what is in it comes to its end, and the agent has
+        opened another one with the next JWT.
+        """
+        exp = int(self.bench.now) + 40  # and the skew
+        old = self.bench.agentTunnel(bearer(sign(self.bench.claims(exp=exp))), "mine")
+        client = self.bench.post(b"x")
+        for _ in range(7):
+            self.bench.advance(9.9)
+        self.assertEqual(old.dismissals, [])
+        self.bench.advance(1)
+        self.assertEqual(len(old.dismissals), 1)
+        self.assertIsNone(old.closing)
+        new = self.bench.agentTunnel(bearer(sign(self.bench.claims())), "mine")
+        other = self.bench.ask()
+        new.respond(max(new.requests))
+        self.assertEqual(other.status, 200)
+        old.respond(max(old.requests))
+        self.assertEqual(client.status, 200)
+        self.bench.advance(0.3)
+        assert old.closing is not None
+        self.assertEqual(old.closing[0], 1001)
+        self.assertIsNone(new.closing)
+
     def test_certificateExpires(self) -> None:
         """
         Those of a certificate likewise; its connection may still be used, but not for calls.
@@ -544,6 +569,27 @@ class LinksTests(SynchronousTestCase):
         self.links.stop()
         self.clock.advance(200)
         self.assertEqual(self.names(), [])
+
+    def test_warned(self) -> None:
+        """
+        A while before it expires, if it was long enough.
+        """
+        warned: list[str] = []
+        for name, expires in (("short", 59.0), ("long", 100.0)):
+            credential = Credential(JWT, name, "a", expires)
+            self.links.add(
+                credential,
+                lambda why, name=name: self.cut.append((name, why)),  # type: ignore[misc]
+                lambda name=name: warned.append(name),  # type: ignore[misc]
+            )
+        self.clock.advance(59.5)
+        self.assertEqual((self.names(), warned), (["short"], []))
+        self.clock.advance(11)
+        self.assertEqual((self.names(), warned), ([], ["long"]))
+        self.clock.advance(29)
+        self.assertEqual(self.names(), [])
+        self.clock.advance(1)
+        self.assertEqual((self.names(), warned), (["long"], ["long"]))
 
     def test_failure(self) -> None:
         """
