@@ -204,6 +204,25 @@ class RouteTests(SynchronousTestCase):
         self.assertFound(routes, "carl", "a.b", b"/x", None)
         self.assertTrue(routes.matches("a.b", b"/x"))
 
+    def test_example(self) -> None:
+        """
+        The example of docs/registry.md.
+        """
+        routes = table(
+            backend("ann", "ann@example.com"),
+            backend("wiki", "*@example.com", paths=("/wiki",)),
+            backend("home", "allUsers"),
+            backend("status", "allUsers", hosts=("status.example.com",)),
+        )
+        for user, host, path, id in (
+            ("ann@example.com", "hub.example.com", "/lab", "ann"),
+            ("ann@example.com", "hub.example.com", "/wiki/Start", "wiki"),
+            ("bob@example.com", "hub.example.com", "/lab", "home"),
+            ("", "hub.example.com", "/wiki/Start", "home"),
+            ("ann@example.com", "status.example.com", "/wiki", "status"),
+        ):
+            self.assertFound(routes, user, host, path, id)
+
     def test_replace(self) -> None:
         """
         A record that comes again replaces the former one in all its places.
