@@ -16,6 +16,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -36,6 +37,14 @@ def basic(user: str, password: str) -> tuple[bytes, bytes]:
     return b"Authorization", b"Basic " + b64encode(f"{user}:{password}".encode())
 
 
+def codeOf(failure: Failure) -> str:
+    """
+    What a fault is called here.
+    """
+    assert isinstance(failure.value, Fault), failure
+    return f"!{failure.value.code.name}"
+
+
 @implementer(ICredentialsChecker)
 class Checker:
     """
@@ -43,6 +52,7 @@ class Checker:
 
     @ivar asked: the names and passwords that were to be checked.
     @ivar later: while this is a list, answers wait in it.
+    @ivar avatar: what to say of those that it knows, instead of their names.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -52,7 +62,7 @@ class Checker:
         self.asked: list[tuple[str, str]] = []
         self.later: list[Deferred[Any]] | None = None
         self.error: Exception = UnauthorizedLogin()
-        self.makeAvatar: Callable[[bytes], Any] = lambda name: name
+        self.avatar: object = None
 
     def requestAvatarId(self, credentials: IUsernamePassword) -> Any:
         name, password = credentials.username.decode(), credentials.password.decode()
@@ -65,7 +75,7 @@ class Checker:
 
     def _answer(self, name: str, password: str) -> Any:
         if self.users.get(name) == password:
-            return succeed(self.makeAvatar(name.encode()))
+            return succeed(name.encode() if self.avatar is None else self.avatar)
         return fail(self.error)
 
 
@@ -228,7 +238,7 @@ class BasicTests(VisitorsCase):
             found: list[Any] = []
             for _ in range(20):
                 deferred = self.begin(field)
-                deferred.addErrback(lambda failure: f"!{failure.value.code.name}")
+                deferred.addErrback(codeOf)
                 deferred.addCallback(found.append)
             self.assertEqual(found, [])
             [waiting] = self.checker.later
@@ -288,11 +298,11 @@ class BasicTests(VisitorsCase):
         outcome: list[Any] = []
         with capturedLogs():
             found = self.begin(basic("alice", "wonder"))
-            found.addErrback(lambda failure: failure.value.code.name).addCallback(outcome.append)
+            found.addErrback(codeOf).addCallback(outcome.append)
             self.clock.advance(29)
             self.assertEqual(outcome, [])
             self.clock.advance(1)
-        self.assertEqual(outcome, ["internal"])
+        self.assertEqual(outcome, ["!internal"])
         self.assertEqual(self.visitors._underWay, {})
 
     def test_avatars(self) -> None:
@@ -309,7 +319,7 @@ class BasicTests(VisitorsCase):
             ("a\r\nb", "!unauthenticated"),
         ):
             self.visitors = self.make()
-            self.checker.makeAvatar = lambda name, made=made: made
+            self.checker.avatar = made
             self.assertEqual(self.identify(basic("alice", "wonder")), outcome)
 
     def test_throttled(self) -> None:
