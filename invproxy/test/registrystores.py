@@ -5,8 +5,9 @@ What tests of stores use: a reactor whose threads are the thread of the test, so
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import threadpool
 from twisted.trial.unittest import SynchronousTestCase
@@ -51,7 +52,7 @@ class InThisThread:
             onResult(True, result)
 
 
-@implementer(IReactorStore)
+@implementer(IReactorFromThreads)
 class StoreReactor(MemoryReactorClock):
     """
     A reactor for stores.
@@ -69,7 +70,7 @@ def sqliteStore(test: SynchronousTestCase, path: str) -> SQLiteStore:
     Make a SQLite store that works in the thread of the test, and is closed at its end.
     """
     test.patch(threadpool, "ThreadPool", InThisThread)
-    store = SQLiteStore(path, StoreReactor())
+    store = SQLiteStore(path, cast(IReactorStore, StoreReactor()))
     test.addCleanup(store.close)
     return store
 
