@@ -86,7 +86,6 @@ class AdminToken:
             with open(self._path, "rb") as file:
                 content = file.read(LONGEST + 100)
         except (OSError, ValueError) as error:
-            self._version, self._digest = (), b""
             why = getattr(error, "strerror", None) or str(error)
             raise ConfigError(f"cannot be read: {why}") from None
         token = content.strip().decode("latin-1")

@@ -71,9 +71,9 @@ def _state(each: Any) -> str:
     """
     Say whether an agent is there now; one that polls is away for a moment between two polls.
     """
-    if each["tunnels"] or each["polls"] or (each["online"] and each["secondsSinceSeen"] < 2):
-        return "online"
-    return "away" if each["online"] else "offline"
+    if not each["online"]:
+        return "offline"
+    return "online" if each["secondsSinceSeen"] < 2 else "away"
 
 
 def _row(each: Any) -> list[str]:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -53,6 +54,29 @@ class Asked:
         return json.loads(self.body)
 
 
+class HeldStore:
+    """
+    A store whose changes wait until they are let go.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._held: list[Any] = []
+
+    def putBackend(self, backend: Any) -> Any:
+        waiting: Deferred[None] = Deferred()
+        waiting.addCallback(lambda _: self._store.putBackend(backend))
+        self._held.append(waiting)
+        return waiting
+
+    def go(self) -> None:
+        """
+        Let them go.
+        """
+        for waiting in self._held:
+            waiting.callback(None)
+
+
 class AdminTestCase(SynchronousTestCase):
     """
     Tests that ask the admin endpoint over our own site.
@@ -73,6 +97,7 @@ class AdminTestCase(SynchronousTestCase):
         self.mailboxes = Mailboxes(self.network)
         self.serve()
         self.audit: list[Any] = []
+        self.log: list[Any] = []
         observer: Any = self._observe
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
@@ -94,6 +119,8 @@ class AdminTestCase(SynchronousTestCase):
     def _observe(self, event: Any) -> None:
         if event.get("log_namespace") == "invproxy.audit":
             self.audit.append(event)
+        elif event.get("log_namespace") == "invproxy.admin":
+            self.log.append(event)
 
     def call(
         self,

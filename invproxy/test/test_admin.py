@@ -5,7 +5,6 @@ The admin endpoint: health, status, and what is not there.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +17,7 @@ from invproxy.admin.root import AdminResource
 from invproxy.errors import StoreError
 from invproxy.registry.memory import MemoryStore
 from invproxy.registry.registry import Registry
-from invproxy.test.admincase import AdminTestCase
+from invproxy.test.admincase import AdminTestCase, HeldStore
 from invproxy.test.rawcalls import OURS, PLAIN, Bench, Call
 
 
@@ -269,31 +268,6 @@ class StockSiteTests(AdminTestCase):
         held.go()
         self.assertEqual(self.get("/admin/api/backends"), [WEB])
         self.assertEqual(len(self.audit), 1)
-
-
-class HeldStore:
-    """
-    A store whose changes wait until they are let go.
-    """
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-        self._held: list[Any] = []
-
-    def putBackend(self, backend: Any) -> Any:
-        from twisted.internet.defer import Deferred
-
-        waiting: Deferred[None] = Deferred()
-        waiting.addCallback(lambda _: self._store.putBackend(backend))
-        self._held.append(waiting)
-        return waiting
-
-    def go(self) -> None:
-        """
-        Let them go.
-        """
-        for waiting in self._held:
-            waiting.callback(None)
 
 
 WEB = {

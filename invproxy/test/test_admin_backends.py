@@ -12,7 +12,7 @@ from twisted.logger import formatEvent
 
 from invproxy.errors import StoreError
 from invproxy.registry.records import Backend, digestOf
-from invproxy.test.admincase import AdminTestCase, Asked
+from invproxy.test.admincase import AdminTestCase, Asked, HeldStore
 
 WEB: dict[str, Any] = {
     "id": "web",
@@ -230,6 +230,23 @@ class ConditionTests(RegistryTestCase):
         refused = self.ask("POST", "/api/backends", {"id": "web", **SHORT}, fields)
         self.assertProblem(refused, 412, "precondition-failed", "already")
         self.assertEqual(self.get("/api/backends/web")["endUser"], "allUsers")
+        self.assertProblem(self.put(fields=b'If-None-Match: "x"\r\n'), 400, "bad-parameter")
+
+    def test_noneAtOnce(self) -> None:
+        """
+        Of two that create it at the same time, one does.
+        """
+        held = HeldStore(self.store)
+        assert self.registry is not None
+        self.registry._store = held  # type: ignore[assignment]
+        body = json.dumps(SHORT).encode()
+        fields = b"If-None-Match: *\r\n"
+        first = self.call("PUT", "/api/backends/web", body, fields)
+        second = self.call("PUT", "/api/backends/web", body, fields)
+        self.assertEqual((first.status, second.status), (0, 412))
+        held.go()
+        self.network.pump()
+        self.assertEqual(first.status, 201)
 
 
 class PageTests(RegistryTestCase):

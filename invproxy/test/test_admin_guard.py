@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 from twisted.web.test.requesthelper import DummyRequest
@@ -216,12 +217,15 @@ class TokenTests(AdminTestCase):
         for _ in range(3):
             self.assertProblem(self.bearing(TOKEN), 503, "token-unreadable")
         self.assertEqual(self.ask("GET", "/healthz").status, 200)
+        self.assertEqual(len(self.log), 1)
+        self.assertIn("No such file", formatEvent(self.log[0]))
         self.write(b"short")
         self.assertProblem(self.bearing(b"short"), 503, "token-unreadable")
         self.write(b"")
         self.assertProblem(self.bearing(b""), 503, "token-unreadable")
         os.rename(self.path + ".away", self.path)
         self.assertEqual(self.bearing(TOKEN).status, 200)
+        self.assertEqual(len(self.log), 2)  # that all is well again
 
     def test_audit(self) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from io import StringIO
 from typing import Any
 
 import click
@@ -634,4 +635,6 @@ class FailureTests(CommandTestCase):
         self.assertEqual(printable("a\x1b[2J"), "a\\x1b[2J")
         said = self.fails(1, "backends", "show", "a\x1b[2Jb")
         self.assertNotIn("\x1b", said)
-        self.assertEqual(Failed("x").exit_code, 1)
+        written = StringIO()
+        Failed("a\x1b[2J\nb").show(written)
+        self.assertEqual(written.getvalue(), "invproxy: a\\x1b[2J\\nb\n")

@@ -168,7 +168,7 @@ class BrowserTests(PlaceTestCase):
                 # It was answered, and the page does not see how.
                 kind, status, text = self.fetch("/api/backends", host, **options)
                 self.assertEqual((kind, status, text), ("opaque", 0, ""), (page, options))
-            for options in (
+            for options in (  # type: ignore[assignment]
                 {},
                 {"method": "POST", "body": body},
                 {"method": "PUT", "body": body},

@@ -456,6 +456,40 @@ def documented(page: str) -> str:
     return page
 
 
+class FaultsTests(SynchronousTestCase):
+    """
+    All that is wrong with a file.
+    """
+
+    def faults(self, content: str) -> list[str]:
+        path = self.mktemp()
+        Path(path).write_text(content)
+        return [str(fault).replace(repr(path), "FILE") for fault in Example.faultsIn(path)]
+
+    def test_each(self) -> None:
+        """
+        Each key has its own; what is right has none, and a secret is not shown.
+        """
+        self.assertEqual(self.faults('where = ["a", "b"]\nsize = 3\nsecret-url = "fine"'), [])
+        self.assertEqual(
+            self.faults('size = 10\nlaud = true\nloud = 1\nsecret-url = "hidden"'),
+            [
+                "--size is '10' (size in FILE): must be an integer, from 1 to 9",
+                "--config is FILE (the file): has the unknown key 'laud'; did you mean loud?",
+                "--loud is 1 (loud in FILE): must be true or false",
+                "--secret-url (secret-url in FILE; value not shown): must be one of fine",
+            ],
+        )
+
+    def test_unreadable(self) -> None:
+        """
+        One for what is no TOML, and for what is not there.
+        """
+        self.assertEqual(len(self.faults("= =")), 1)
+        [fault] = Example.faultsIn("/nowhere")
+        self.assertIn("cannot be read", str(fault))
+
+
 class DocumentationTests(SynchronousTestCase):
     """
     The page about options.
