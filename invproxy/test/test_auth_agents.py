@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from invproxy.auth.agents import OpenAgents, RegistryAgents, bearerOf
+from invproxy.auth.identity import Identity
 from invproxy.auth.throttle import LIMIT
 from invproxy.errors import StoreError
 from invproxy.interfaces import IAgentAuthenticator
@@ -72,11 +73,11 @@ def maced(claims: dict[str, Any], secret: bytes) -> bytes:
     return signed + b"." + part(hmac.digest(secret, signed, "sha256"))
 
 
-def critical(claims: dict[str, Any]) -> bytes:
+def byHand(claims: dict[str, Any], **header: Any) -> bytes:
     """
-    Make a JWT that is only valid for who understands more (RFC 7515, section 4.1.11).
+    Make a JWT with any header, such as one that is only valid for who understands more (RFC 7515, section 4.1.11).
     """
-    signed = part({"alg": "RS256", "kid": "one", "crit": ["x"], "x": 1}) + b"." + part(claims)
+    signed = part({"alg": "RS256", "kid": "one", **header}) + b"." + part(claims)
     key = RSA.private_key
     assert key is not None
     return signed + b"." + part(key.sign(signed, PKCS1v15(), SHA256()))
@@ -178,7 +179,9 @@ class TableTests(AccessCase):
             ("email verified in words", bearer(sign(claims(email_verified="true"))), "401"),
             ("no email", bearer(sign(claims(email=None))), "401"),
             ("email that is none", bearer(sign(claims(email=["agent@example.com"]))), "401"),
-            ("what must be understood", bearer(critical(claims())), "401"),
+            ("what must be understood", bearer(byHand(claims(), crit=["x"], x=1)), "401"),
+            ("another encoding", bearer(byHand(claims(), b64=True)), "401"),
+            ("made by hand", bearer(byHand(claims())), "in"),
             ("no claims", bearer(unsigned({}, "RS256")), "401"),
             ("dots", bearer("a.b.c"), "401"),
             ("only dots", bearer(".."), "401"),
@@ -269,6 +272,12 @@ class TableTests(AccessCase):
         self.assertRefused(refused, 403, "forbidden")
         good = self.bench.agentCall(b"request", bearer(self.bench.mint()))
         self.assertEqual(good.status, 404)
+        agents = self.bench.access.guard.agents
+        assert isinstance(agents, RegistryAgents)
+        with mock.patch.object(agents, "_verifier") as verifier:  # one that names nobody
+            verifier.recall.return_value = Identity("")
+            refused = self.bench.agentCall(b"request", bearer("x"))
+        self.assertRefused(refused, 403, "forbidden")
 
 
 class RegistryAgentsTests(AccessCase):
@@ -384,6 +393,11 @@ class RegistryAgentsTests(AccessCase):
         assert record is not None
         self.assertEqual(record.lastUsed, self.bench.now)
         self.assertEqual(registry.tokensOf("web")[0].lastUsed, self.bench.now)
+        self.bench.advance(100)
+        self.bench.agentCall(b"request", bearer(sign(self.bench.claims())))
+        record = registry.get("web")
+        assert record is not None
+        self.assertEqual(record.lastUsed, self.bench.now)
 
     def test_seenWhileLinked(self) -> None:
         """
@@ -445,6 +459,8 @@ class RegistryAgentsTests(AccessCase):
             ([b"Bearer abc"], b"abc"),
             ([b"bEARER   abc"], b"abc"),
             ([b"Bearer a=b/c+d~e"], b"a=b/c+d~e"),
+            ([b"Bearer " + b"a" * 8192], b"a" * 8192),
+            ([b"Bearer " + b"a" * 8193], None),
             ([b"Bearer abc", b"Bearer abc"], None),
             ([b"Bearer abc", b"Basic abc"], None),
             ([b"Bearer abc, Bearer def"], None),

@@ -221,6 +221,10 @@ class KeysTests(KeysCase):
         What is no proper configuration or set of keys counts as not reached.
         """
         good = self.documents.documents[KEYS]
+        insecure = "http://issuer.example/keys"
+        self.documents.documents[insecure] = good
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(good)
         for configuration in (
             b"",
             b"[]",
@@ -228,8 +232,8 @@ class KeysTests(KeysCase):
             b"[" * 100_000,
             json.dumps({"issuer": ISSUER}).encode(),
             json.dumps({"issuer": ISSUER + "/", "jwks_uri": KEYS}).encode(),
-            json.dumps({"issuer": ISSUER, "jwks_uri": "http://issuer.example/keys"}).encode(),
-            json.dumps({"issuer": ISSUER, "jwks_uri": "/etc/passwd"}).encode(),
+            json.dumps({"issuer": ISSUER, "jwks_uri": insecure}).encode(),
+            json.dumps({"issuer": ISSUER, "jwks_uri": str(path)}).encode(),
             json.dumps({"issuer": ISSUER, "jwks_uri": [KEYS]}).encode(),
         ):
             self.documents.documents[CONFIGURATION] = configuration
