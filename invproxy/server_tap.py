@@ -142,7 +142,7 @@ TABLE = (
     Option(
         "admin-listen",
         text,
-        "Where administrators connect, for health and status; none turns it off.",
+        "Where administrators connect, for health, status and the registry; none turns it off.",
         metavar="ENDPOINT",
         default="tcp:8081:interface=127.0.0.1",
     ),

@@ -106,7 +106,8 @@ async def _explaining(
     try:
         return await handler(request)
     except InvalidRecord as error:
-        raise Problem(400, "invalid-record", str(error), field=error.field) from None
+        detail = f"{error.field or 'the body'} {error.why}"
+        raise Problem(400, "invalid-record", detail, field=error.field) from None
     except NoSuchBackend as error:
         raise Problem(404, "no-such-backend", str(error)) from None
     except NoSuchToken as error:

@@ -24,6 +24,9 @@ from invproxy.auth.throttle import Throttle
 
 _LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Fields that proxies add."""
+
 _HEALTH = frozenset((b"/healthz", b"/readyz"))
 """With a token, these tell everybody what they tell: whoever sees to it that the process lives needs no secrets."""
 
@@ -66,6 +69,12 @@ class Guard:
         if not isLoopback(request):
             raise _forbidden(
                 "without --admin-token-file the admin endpoint answers programs on its own machine only"
+            )
+        if any(request.requestHeaders.hasHeader(name) for name in _FORWARDED):
+            # A proxy on this machine makes a loopback peer of everybody.
+            raise _forbidden(
+                "without --admin-token-file the admin endpoint takes no requests that came through a"
+                " proxy"
             )
         if _split("//" + _hostOf(request)).hostname not in _LOOPBACK_NAMES:
             raise _forbidden(

@@ -49,7 +49,7 @@ def explained(error: Refused) -> Failed:
     """
     option = _OPTIONS.get(error.field)
     if error.code == "invalid-record" and option:
-        return Failed(f"{option}: {error.message.removeprefix(f'{error.field}: ')}")
+        return Failed(f"{option} {error.message.removeprefix(error.field).lstrip()}")
     if error.code == "no-such-backend":
         return Failed(f"{error.message}; invproxy backends list shows those there are")
     return error

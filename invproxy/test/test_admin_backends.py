@@ -158,7 +158,7 @@ class BackendTests(RegistryTestCase):
         value: object
         for value in ([], None, 7, "web"):
             refused = self.ask("POST", "/api/backends", json.dumps(value).encode())
-            self.assertProblem(refused, 400, "invalid-record")
+            self.assertProblem(refused, 400, "invalid-record", "the body must be a JSON object")
 
     def test_missing(self) -> None:
         """

@@ -300,9 +300,9 @@ class BackendsTests(CommandTestCase):
             ("--backend-user", "a\nb"),
         ):
             said = self.fails(1, "backends", "add", "web", "--everyone", option, value)
-            self.assertTrue(said.startswith(f"invproxy: {option}: "), said)
+            self.assertTrue(said.startswith(f"invproxy: {option} "), said)
             self.assertEqual(said.count("\n"), 1)
-        self.assertIn("ID: ", self.fails(1, "backends", "add", "a b", "--everyone"))
+        self.assertIn("ID must be", self.fails(1, "backends", "add", "a b", "--everyone"))
 
     def test_list(self) -> None:
         """
@@ -545,7 +545,7 @@ class TokenTests(CommandTestCase):
         self.run_("token", "create", "web", "laptop")
         said = self.fails(1, "token", "create", "web", "laptop")
         self.assertIn("invproxy token revoke web laptop", said)
-        self.assertIn("NAME: ", self.fails(1, "token", "create", "web", "a b"))
+        self.assertIn("NAME must be", self.fails(1, "token", "create", "web", "a b"))
         self.assertIn("no backend", self.fails(1, "token", "create", "nope", "laptop"))
 
     def test_list(self) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -95,6 +96,18 @@ class PlaceTestCase(IntegrationTestCase):
         database = "sqlite:" + self.path("registry.db")
         return self.running(Proxy("--database", database, *options))
 
+    def page(self) -> int:
+        """
+        Serve somebody's page.
+
+        @return: the port.
+        """
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return int(server.server_address[1])
+
 
 class BrowserTests(PlaceTestCase):
     """
@@ -109,11 +122,7 @@ class BrowserTests(PlaceTestCase):
         super().setUp()
         self.admin = self.proxy().admin
         self.port = int(self.admin.rpartition(":")[2])
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        self.pagePort = server.server_address[1]
+        self.pagePort = self.page()
         rules = f"host-resolver-rules=MAP {EVIL} 127.0.0.1"
         self.driver = startBrowser(self, self.path("profile"), rules)
         self.driver.set_script_timeout(DEADLINE)
@@ -241,10 +250,11 @@ class CommandTests(PlaceTestCase):
         self.invoke("backends", "add", "web", "--everyone")
         token = self.path("token")
         self.invoke("token", "create", "web", "laptop", "--file", token)
-        # The admin endpoint is a server like any other.
-        agent = self.running(Agent(proxy.url, "web", proxy.admin, "--token-file", token))
-        with urllib.request.urlopen(f"{proxy.url}/healthz", timeout=DEADLINE) as answer:
-            self.assertEqual(answer.read(), b"ok\n")
+        port = self.page()
+        origin = f"http://127.0.0.1:{port}"
+        agent = self.running(Agent(proxy.url, "web", origin, "--token-file", token))
+        with urllib.request.urlopen(proxy.url, timeout=DEADLINE) as answer:
+            self.assertIn(b"somebody's page", answer.read())
         self.assertRegex(self.invoke("status"), r"\nweb +online +")
         self.invoke("token", "revoke", "web", "laptop")
         agent.waitFor("401")
@@ -258,6 +268,25 @@ class CommandTests(PlaceTestCase):
         proxy.terminate()
         self.assertEqual(proxy.waitEnd(), 0)
         self.assertIn("connection refused", self.invoke("status", status=3))
+
+    def test_throughTheProxy(self) -> None:
+        """
+        An agent that serves the admin endpoint itself, as a slip may have it, opens it to nobody.
+        """
+        proxy = self.proxy()
+        self.admin = proxy.admin
+        self.invoke("backends", "add", "web", "--everyone")
+        token = self.path("token")
+        self.invoke("token", "create", "web", "laptop", "--file", token)
+        host = "localhost:" + proxy.admin.rpartition(":")[2]
+        options = ("--token-file", token, "--rewrite-host", host)
+        self.running(Agent(proxy.url, "web", proxy.admin, *options))
+        for path in ("/healthz", "/api/backends"):
+            with self.assertRaises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(proxy.url + path, timeout=DEADLINE)
+            with caught.exception as refusal:
+                self.assertEqual(refusal.code, 403)
+                self.assertIn("through a proxy", json.load(refusal)["detail"])
 
     def test_remote(self) -> None:
         """
