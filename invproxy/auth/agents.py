@@ -166,10 +166,8 @@ class RegistryAgents:
         return self._verified(backend, found)
 
     def _isFor(self, identity: Identity, backend: str) -> bool:
-        record = self._registry.get(backend)
-        return (
-            record is not None and record.backendUser != "" and record.backendUser == identity.name
-        )
+        user = self._registry.backendUserOf(backend)
+        return bool(user) and user == identity.name
 
     def _admit(self, kind: str, identity: Identity, backend: str) -> Credential:
         self._registry.see(backend)

@@ -222,6 +222,18 @@ class Registry:
         seen = self._uses.backends.get(id)
         return backend if seen is None else evolve(backend, lastUsed=seen)
 
+    def backendUserOf(self, id: str) -> str | None:
+        """
+        Say who the agents of a backend are; what L{get} says, at a fraction of the cost.
+
+        @return: the C{backendUser} of the record, or L{None} if there is no such backend.
+        @raise Unavailable: if the registry is not loaded.
+        """
+        if not self.isLoaded:
+            self._checkLoaded()
+        backend = self._backends.get(id)
+        return None if backend is None else backend.backendUser
+
     def list(self, after: str = "", limit: int | None = None) -> Sequence[Backend]:
         """
         List records in the order of their IDs.
