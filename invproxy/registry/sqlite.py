@@ -133,7 +133,8 @@ class SQLiteStore:
         """
         if self._lock is None:
             # Closed with this process, whatever ends it; so there is nothing to clean up after a crash.
-            self._lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = f"{os.path.realpath(self._path)}-lock"  # one for all names of the file
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -362,6 +362,16 @@ class TroubleTests(SQLiteCase):
         self.successResultOf(first.close())
         self.assertWhole(self.opened())
 
+    def test_anotherName(self) -> None:
+        """
+        Likewise if it calls the file by another name.
+        """
+        self.opened()
+        name = Path(self.mktemp())
+        name.symlink_to(self.path.absolute())
+        self.path = name
+        self.assertIn("another server uses this database", self.refusal())
+
     def test_reader(self) -> None:
         """
         Others may read while the server runs, as for a backup.
