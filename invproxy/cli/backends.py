@@ -36,9 +36,9 @@ _OPTIONS = {
 """How the fields of the API are called on the command line."""
 
 _LISTS = (
-    ("end-user", "endUsers", "USER", "who may visit it: a user, or *@example.com for a domain"),
-    ("host", "hosts", "NAME", "a host that it is on, such as app.example.com or *.example.com"),
-    ("path", "pathPrefixes", "PATH", "a path that it has, with all below it"),
+    ("end-user", "endUsers", "USER", "visitors: a user, or *@example.com for a domain."),
+    ("host", "hosts", "NAME", "hosts, such as app.example.com or *.example.com."),
+    ("path", "pathPrefixes", "PATH", "paths, each with all below it."),
 )
 """The options that may be given several times: name, field, metavar, meaning."""
 
@@ -175,22 +175,23 @@ def _asked(session: Session, work: Callable[[AdminClient], Any]) -> Any:
         raise explained(error) from None
 
 
-def _listOptions(prefixes: Sequence[tuple[str, str, str]]) -> Callable[[Command], Command]:
+def _listOptions(**kinds: str) -> Callable[[Command], Command]:
     """
     Give a command the options for lists.
 
-    @param prefixes: for each kind of them what its names begin with, what its help begins with, and what it ends with.
+    @param kinds: for each kind of them with what its names begin, and their help, in which C{{}} is the meaning.
     """
 
     def decorate(command: Command) -> Command:
         for option, field, metavar, meaning in reversed(_LISTS):
-            for prefix, before, after in reversed(prefixes):
+            for kind, text in reversed(kinds.items()):
+                before = "" if kind == "these" else f"{kind}-"
                 click.option(
-                    f"--{prefix}{option}",
-                    f"{prefix}{field}".replace("-", "_"),
+                    f"--{before}{option}",
+                    f"{before}{field}".replace("-", "_"),
                     multiple=True,
                     metavar=metavar,
-                    help=f"{before}{meaning}{after}",
+                    help=text.format(meaning),
                 )(command)
         return command
 
@@ -199,7 +200,7 @@ def _listOptions(prefixes: Sequence[tuple[str, str, str]]) -> Callable[[Command]
 
 @backends.command("add")
 @click.argument("id", metavar="ID")
-@_listOptions([("", "", " May be given several times.")])
+@_listOptions(these="Its {}")
 @click.option("--everyone", is_flag=True, help="Everybody may visit it, signed in or not.")
 @click.option(
     "--backend-user",
@@ -223,7 +224,8 @@ def addCommand(
     pathPrefixes: tuple[str, ...],
 ) -> None:
     """
-    Add a backend. It has all hosts and all paths unless you say which.
+    Add a backend. It is on all hosts and has all paths unless you say which. --end-user, --host and --path may be
+    given several times.
     """
     users = [*endUsers, *([EVERYBODY] if everyone else [])]
     if not users:
@@ -253,16 +255,8 @@ def addCommand(
 
 @backends.command("edit")
 @backendArgument
-@_listOptions(
-    [
-        ("", "", " This and no other; may be given several times."),
-        ("add-", "In addition: ", ""),
-        ("drop-", "No longer: ", ""),
-    ]
-)
-@click.option(
-    "--everyone", is_flag=True, help="Everybody may visit it, and nobody else need be named."
-)
+@_listOptions(these="From now on its {}", add="More {}", drop="Fewer {}")
+@click.option("--everyone", is_flag=True, help="Everybody may visit it, signed in or not.")
 @click.option(
     "--backend-user",
     "backendUser",
@@ -276,7 +270,8 @@ def editCommand(
     session: Session, /, backend: str, everyone: bool, asJSON: bool, **given: Any
 ) -> None:
     """
-    Change a backend. What no option names stays as it is; without any option an editor opens.
+    Change a backend. What no option names stays as it is; without any option an editor opens. Options for users,
+    hosts and paths may be given several times.
     """
     wanted = {name: value for name, value in given.items() if value not in (None, ())}
 

@@ -20,7 +20,7 @@ SERVER = "server"
 AGENT = "agent"
 
 
-@click.command()
+@click.command(short_help="Check a configuration of the server or of an agent.")
 @click.argument("config", metavar="CONFIG", type=click.Path())
 @click.option(
     "--as",

@@ -21,7 +21,7 @@ _LONGEST = 1024
 """Characters of a password: hashing longer ones would cost those who do not know any, too."""
 
 
-@click.command()
+@click.command(short_help="Set the password of an end user in a file.")
 @click.argument("file", metavar="FILE")
 @click.argument("user", metavar="USER")
 @click.option("--stdin", "fromStdin", is_flag=True, help="Read the password from stdin, one line.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from invproxy.cli.client import AdminClient
 
 
-@click.command()
+@click.command(short_help="Show what is online, and what waits.")
 @connection()
 @asJSON
 @click.pass_obj
