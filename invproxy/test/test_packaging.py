@@ -125,6 +125,8 @@ class InstallTests(SynchronousTestCase):
         """
         neutral = self.here / "neutral"
         neutral.mkdir()
+        shown = run([python.parent / "invproxy", "--version"], neutral)
+        self.assertEqual(shown, f"invproxy {invproxy.__version__}\n")
         text = run([python, "-m", "twisted", "--help"], neutral)
         for command in COMMANDS:
             self.assertIn(command, text)
