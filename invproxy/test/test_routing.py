@@ -1,15 +1,21 @@
 """
-Routing in open mode.
+Routing: the choice of a backend for a request.
 """
 
 from __future__ import annotations
 
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.errors import Fault
 from invproxy.mailbox import Mailboxes
-from invproxy.routing import OpenRouter
+from invproxy.registry.memory import MemoryStore
+from invproxy.registry.records import parseBackend
+from invproxy.registry.registry import Registry
+from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter, readings
 from invproxy.test.helpers import requestHead
 
 NAMED = b"X-Inverting-Proxy-Backend"
@@ -99,3 +105,164 @@ class OpenRouterTests(SynchronousTestCase):
         self.router = OpenRouter(Mailboxes(self.clock))
         self.assertEqual(self.route(), "!agent-offline")
         self.assertEqual(self.route(named=b"web"), "!no-backend")
+
+
+class MembersRouterTests(SynchronousTestCase):
+    """
+    L{MembersRouter}.
+    """
+
+    def test_route(self) -> None:
+        """
+        As in open mode, but not for nobody.
+        """
+        mailboxes = Mailboxes(Clock())
+        mailboxes.visit("web")
+        router = MembersRouter(mailboxes)
+        self.assertEqual(router.route(requestHead(host=b"web"), "alice").backend, "web")
+        fault = self.assertRaises(Fault, router.route, requestHead(host=b"web"))
+        self.assertEqual(fault.code.name, "unauthenticated")
+        fault = self.assertRaises(Fault, router.route, requestHead(host=b"web"), "")
+        self.assertEqual(fault.code.name, "unauthenticated")
+
+
+class RegistryRouterTests(SynchronousTestCase):
+    """
+    L{RegistryRouter}.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.mailboxes = Mailboxes(self.clock, offlineAfter=100.0)
+        self.registry = Registry(MemoryStore(), self.clock)
+        self.successResultOf(self.registry.start())
+        self.router = RegistryRouter(self.registry, self.mailboxes, canSignIn=True)
+        self.add("everybodys", "allUsers", "/public")
+        self.add("alices", "alice", "/a b", "/caf\xe9", "/a@b", "/x%2Fy", "/api/")
+
+    def add(self, id: str, user: str, *paths: str) -> None:
+        record = {"id": id, "endUser": user, "backendUser": "", "pathPrefixes": list(paths)}
+        if " " in "".join(paths):
+            record["pathPrefixes"] = [path.replace(" ", "%20") for path in paths]
+        change = self.registry.put(parseBackend(record))
+        self.successResultOf(Deferred.fromCoroutine(change))
+        self.mailboxes.visit(id)
+
+    def route(self, target: bytes, user: str = "", host: bytes | None = b"example.com") -> str:
+        head = requestHead(b"OPTIONS" if target == b"*" else b"GET", target)
+        head.host = host
+        try:
+            return self.router.route(head, user).backend
+        except Fault as fault:
+            return f"!{fault.code.name}"
+
+    def test_written(self) -> None:
+        """
+        A path may be written in several ways; all that lead to one backend lead there.
+        """
+        for target in (
+            b"/a%20b/c",
+            b"/caf%C3%A9",
+            b"/caf%c3%a9/%2e",
+            b"/a@b/c%2Fd",
+            b"/api/../api/x",
+            b"/api/x;v=1/y",
+            b"/api/group%2Fname",
+            b"/api/100%25",
+            b"/api//x/%2E./y",
+            b"/api/a+b%2Bc?d=/../public",
+        ):
+            self.assertEqual(self.route(target, "alice"), "alices", target)
+
+    def test_twoWays(self) -> None:
+        """
+        What could be read as a path of another backend, or of nobody's, goes nowhere.
+        """
+        for target in (
+            b"/public/../api/x",
+            b"/public/%2e%2e/api/x",
+            b"/public/%252e%252e/api/x",
+            b"/public/%25252e%25252e/api/x",
+            b"/public/..%2fapi%2fx",
+            b"/public/..%5capi/x",
+            b"/public/..\\api/x",
+            b"/public/..;a=b/api/x",
+            b"/public/..%3Ba/api/x",
+            b"/public/%2e./%2e./api/x",
+            b"/public/" + b"a/" * 3000 + b"../" * 3001 + b"api/x",
+            b"/public/..",
+            b"/public;x/../api/",
+        ):
+            for user in ("", "alice"):
+                self.assertIn(self.route(target, user), ("!bad-request", "!no-backend"), target)
+        self.assertEqual(self.route(b"/public/../api/x", "alice"), "!bad-request")
+        self.assertEqual(self.route(b"/public/../api/x"), "!bad-request")
+        self.assertEqual(self.route(b"/a%40b/x", "alice"), "!bad-request")
+        # Nor is one's own led to by what could be another's.
+        self.assertEqual(self.route(b"/api/../public/x", "alice"), "!bad-request")
+
+    def test_unusual(self) -> None:
+        """
+        Requests without Host, and for the server as a whole.
+        """
+        self.assertEqual(self.route(b"/public", host=None), "everybodys")
+        self.assertEqual(self.route(b"*"), "!no-backend")
+        self.add("root", "allUsers", "/")
+        self.assertEqual(self.route(b"*"), "root")
+
+    def test_neverThere(self) -> None:
+        """
+        A backend whose agent never came is offline.
+        """
+        record = {"id": "new", "endUser": "allUsers", "backendUser": "", "pathPrefixes": ["/new"]}
+        self.successResultOf(Deferred.fromCoroutine(self.registry.put(parseBackend(record))))
+        self.assertEqual(self.route(b"/new"), "!agent-offline")
+
+    def test_noField(self) -> None:
+        """
+        A client's word about the backend counts for nothing.
+        """
+        head = requestHead(target=b"/public", fields=[(NAMED, b"alices")])
+        self.assertEqual(self.router.route(head).backend, "everybodys")
+
+    def test_unavailable(self) -> None:
+        """
+        Without its registry it cannot tell.
+        """
+        self.successResultOf(self.registry.stop())
+        self.assertEqual(self.route(b"/public"), "!registry-unavailable")
+
+
+class ReadingTests(SynchronousTestCase):
+    """
+    L{readings}.
+    """
+
+    def test_readings(self) -> None:
+        """
+        What servers make of a path, those that decode it twice among them.
+        """
+        for path, found in (
+            (b"/a/b", {b"/a/b"}),
+            (b"/a//b/", {b"/a/b/"}),
+            (b"/a/./b/..", {b"/a/"}),
+            (b"/..", {b"/"}),
+            (b"/a;v=1/b", {b"/a;v=1/b", b"/a/b"}),
+            (b"/a\\b", {b"/a\\b", b"/a%5Cb", b"/a/b"}),
+            (b"/a%2Fb", {b"/a%2Fb", b"/a/b"}),
+            (b"/a%252Fb", {b"/a%252Fb", b"/a/b"}),
+            (b"/100%", {b"/100%", b"/100%25"}),
+            (b"/a%20b", {b"/a%20b"}),
+        ):
+            self.assertEqual(readings(path), found, path)
+
+    @given(st.text("a/.%2eEfF5cC;\\", max_size=30).map(lambda text: b"/" + text.encode()))
+    @example(b"/%")
+    def test_anything(self, path: bytes) -> None:
+        """
+        Whatever the path, each reading is a path that is read in one way.
+        """
+        for reading in readings(path):
+            self.assertTrue(reading.startswith(b"/"))
+            self.assertFalse(set(reading.split(b"/")) & {b".", b".."})
+            self.assertNotIn(b"//", reading)
