@@ -204,6 +204,7 @@ class ReadingTests(RegistryCase):
         self.start()
         self.assertTrue(self.registry.isLoaded)
         self.assertEqual(self.registry.get("web"), backend())
+        self.assertEqual(self.registry.backendUserOf("web"), "vm")
         self.assertEqual(self.registry.list(), [backend()])
         self.assertEqual(self.registry.tokensOf("web"), [token()])
         self.assertEqual(self.registry.findToken(token().digest), token())
@@ -216,6 +217,7 @@ class ReadingTests(RegistryCase):
         """
         self.start()
         self.assertIsNone(self.registry.get("x"))
+        self.assertIsNone(self.registry.backendUserOf("x"))
         self.assertIsNone(self.registry.findToken(digestOf("x")))
         self.assertRaises(NoSuchBackend, self.registry.tokensOf, "x")
 
@@ -684,6 +686,7 @@ class LifeTests(RegistryCase):
         self.assertFalse(self.registry.isLoaded)
         for ask in (
             lambda: self.registry.get("web"),
+            lambda: self.registry.backendUserOf("web"),
             self.registry.list,
             lambda: self.registry.tokensOf("web"),
             lambda: self.registry.findToken(token().digest),
