@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from invproxy.errors import (
@@ -83,6 +84,12 @@ _PLAIN = "/!$&'()*+,;=:@~"
 _canBeReadTwice = re.compile(rb"[%;\\]|//|/\.").search
 """Tells the paths, few, that not every server reads alike."""
 
+_isIntricate = re.compile(rb"[;\\]|//|/\.").search
+"""Tells those of them that are so even before anything is decoded."""
+
+_LONGEST_KEPT = 512
+"""Bytes of a path whose readings are remembered: those of one page are asked for again and again."""
+
 
 class RegistryRouter:
     """
@@ -135,12 +142,13 @@ class RegistryRouter:
         See that a path leads to the same backend however it is read. Else C{/public/..%2Fprivate} would be let in as
         something below C{/public}, and be served as C{/private}.
         """
-        for reading in readings(path):
-            if routes.find(user, host, reading) is not record:
+        found = _readingsOf(path) if len(path) <= _LONGEST_KEPT else readings(path)
+        for reading in found:
+            if reading != path and routes.find(user, host, reading) is not record:
                 raise Fault(BAD_REQUEST, "the path can be read in two ways")
 
 
-def readings(path: bytes) -> set[bytes]:
+def readings(path: bytes) -> frozenset[bytes]:
     """
     List the paths for which servers might take a path: percent-encoding undone, once or several times, or not at all;
     backslashes as slashes; parameters of segments (C{;v=1}) as no part of them; empty segments left out; C{.} and
@@ -149,6 +157,10 @@ def readings(path: bytes) -> set[bytes]:
     @param path: the path as it came.
     @return: such paths, percent-encoded again.
     """
+    decoded = unquote_to_bytes(path)
+    if not (_canBeReadTwice(decoded) or _isIntricate(path)):
+        # What is encoded is but what must be, or might as well not be.
+        return frozenset((path, quote_from_bytes(decoded, _PLAIN).encode("ascii")))
     found = set(_understood(path))
     for _ in range(_MOST_DECODINGS):
         decoded = unquote_to_bytes(path)
@@ -156,7 +168,10 @@ def readings(path: bytes) -> set[bytes]:
         if decoded == path:
             break
         path = decoded
-    return found
+    return frozenset(found)
+
+
+_readingsOf = lru_cache(maxsize=1024)(readings)
 
 
 def _understood(path: bytes) -> Iterator[bytes]:

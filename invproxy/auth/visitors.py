@@ -32,7 +32,7 @@ from invproxy.auth.cookies import SESSION, nameOf, takeOwn
 from invproxy.auth.sessions import Session, Sessions
 from invproxy.auth.throttle import Throttle
 from invproxy.errors import BAD_REQUEST, INTERNAL, TOO_MANY_ATTEMPTS, UNAUTHENTICATED, Fault
-from invproxy.http1.fields import dropper, elements, value, values
+from invproxy.http1.fields import elements, value, values
 from invproxy.http1.heads import RequestHead, isAuthority
 from invproxy.interfaces import IPeer
 
@@ -51,7 +51,6 @@ _MOST_USER = 320
 """Characters in the name of an end user: as many as an email address may have."""
 
 _isBasic = re.compile(rb"basic(?:[ \t]+([^\r\n]*))?", re.IGNORECASE).fullmatch
-_dropAuthorization = dropper(b"authorization")
 _AUTHORIZATION = b"\r\nauthorization:"
 
 
@@ -80,6 +79,7 @@ class Approaches:
         """
         self._trusts = trusts
         self._trustsUnix = trustsUnix
+        self._trustsAnyone = trusts is not None or trustsUnix
 
     def isTrusted(self, peer: IPeer) -> bool:
         """
@@ -94,7 +94,7 @@ class Approaches:
         """
         Say whether a request left its client over TLS, as far as trusted proxies tell.
         """
-        if not self.isTrusted(peer):
+        if not self._trustsAnyone or not self.isTrusted(peer):
             return peer.secure
         named = elements(values(head.fields, b"x-forwarded-proto"))
         if not named:
@@ -234,16 +234,22 @@ class Visitors:
         @return: what stood behind the scheme, or L{None} if there were none.
         """
         fields = head.fields
-        if _AUTHORIZATION not in fields.lower():
+        lower = fields.lower()
+        at = lower.find(_AUTHORIZATION)
+        if at < 0:
             return None
-        found = values(fields, b"authorization")
-        basic = [matched for each in found if (matched := _isBasic(each))]
-        if not basic:
+        if lower.find(_AUTHORIZATION, at + 1) >= 0:
+            if any(_isBasic(each) for each in values(fields, b"authorization")):
+                raise Fault(BAD_REQUEST, "more than one Authorization")
             return None
-        if len(found) > 1:
-            raise Fault(BAD_REQUEST, "more than one Authorization")
-        head.fields = _dropAuthorization(fields)
-        return basic[0][1] or b""
+        end = fields.find(b"\r\n", at + 2)
+        if end < 0:
+            end = len(fields)
+        matched = _isBasic(fields[at + len(_AUTHORIZATION) : end].strip(b" \t"))
+        if matched is None:
+            return None
+        head.fields = fields[:at] + fields[end:]
+        return matched[1] or b""
 
     def _checkBasic(self, given: bytes, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
         key = blake2b(given, key=self._key, digest_size=24).digest()
