@@ -240,7 +240,6 @@ class _ProblemAnswer:
         if self._begun:
             self._answer.fail(fault)
             return
-        self._begun = True
         answer = Problem.fromFault(fault).asAnswer()
         block = join(
             (name.encode("ascii"), value.encode("latin-1"))
