@@ -35,10 +35,11 @@ COPIED = (
 HOT = """
     agent/tunneler agent/tunnelstream
     client/connection client/pool client/stream
+    accesslog
     exchange
     http1/fields http1/forwarding http1/framing http1/heads http1/parsing http1/readers
     mailbox
-    proxy/polling proxy/public proxy/root proxy/streams proxy/tunneling
+    proxy/polling proxy/public proxy/recorder proxy/root proxy/streams proxy/tunneling
     requestbody
     routing
     server/channel server/stream

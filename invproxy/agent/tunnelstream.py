@@ -108,7 +108,7 @@ class AgentStream(Stream):
             status = self._status = head.status
             self.deadline = 0.0
             self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
-            self.session.putHead(self, frame(RESPONSE, self.number, wire))
+            self.session.putHead(self, wire)
 
     def _fits(self, wire: bytes) -> bool:
         """
