@@ -66,8 +66,7 @@ _SLOTS = re.compile(r"^    __slots__ = (?:\([^)]*\)|\[[^]]*\])\n", re.MULTILINE)
 
 def adapt(source: str) -> str:
     """
-    Rewrite a module as mypyc wants it: a decorated class, or one that names its slots where its base does not, it would
-    not make one of C.
+    Rewrite a module so that mypyc makes its classes ones of C, which it does with none that is decorated.
     """
     declared = [match.group("name", "interfaces") for match in _IMPLEMENTER.finditer(source)]
     source = _IMPLEMENTER.sub(r"class \g<name>", source)
@@ -97,10 +96,9 @@ def compile_(target: Path) -> None:
     Compile the hot path of a copy, in place.
     """
     paths = [f"invproxy/{name}.py" for name in HOT.split()]
-    sources = {}
     for path in paths:
-        sources[path] = (target / path).read_text()
-        (target / path).write_text(adapt(sources[path]))
+        (target / path).write_text(adapt((target / path).read_text()))
+    # One of C that inherits from one in Python is not allowed slots there.
     calls = target / "invproxy/agent/calls.py"
     calls.write_text(_SLOTS.sub("", calls.read_text()))
     (target / "setup.py").write_text(SETUP.format(modules=paths))
