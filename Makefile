@@ -1,7 +1,9 @@
 # Every target makes or refreshes its own virtual environment; nothing needs to be activated.
 #   make demo     proxy, agent and a small backend on this machine
 #   make test     everything that CI runs; or a part of it: lint, unit, integration, docs
-#   make bench    the benchmark; make clean removes what was made
+#   make compiled a copy whose hot path is compiled to C, in build/compiled, and a wheel of it in dist/
+#   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
+#   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs bench chaos clean packages
+.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
@@ -39,8 +41,16 @@ docs: $(VENV)/installed-docs
 	PYTHONPATH=docs $(BIN)/python -m pydoctor --config=docs/pydoctor.ini
 	@echo "docs: docs/_build/html/index.html"
 
-bench: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks
+compiled: packages $(VENV)/installed-compile
+	$(BIN)/python tools/compile.py build/compiled --wheel
+
+test-compiled: compiled $(VENV)/installed-test
+	cd build/compiled && $(CURDIR)/$(BIN)/python -m twisted.trial $(TRIAL) $(filter-out %.test_packaging,$(call modules,$(UNIT)))
+
+OF := build/compiled
+
+bench: packages $(VENV)/installed-test $(if $(filter build/compiled,$(OF)),compiled)
+	cd $(OF) && $(CURDIR)/$(BIN)/python -m benchmarks $(BENCH)
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m chaos $(CHAOS)

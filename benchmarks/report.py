@@ -10,6 +10,7 @@ import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from attrs import asdict, define, field, frozen
@@ -186,11 +187,18 @@ def machine() -> dict[str, str]:
         "processor": f"{model[1].strip() if model else platform.machine()}, {os.cpu_count()} cores",
         "memory": f"{int(memory[1]) / (1 << 20):.0f} GiB" if memory else "unknown",
         "kernel": f"{platform.system()} {platform.release()}",
+        "hot path": _kind(),
         "Python": platform.python_version(),
         "Twisted": version("twisted"),
         "nginx": versionOf("nginx"),
         "wrk": versionOf("wrk"),
     }
+
+
+def _kind() -> str:
+    spec = find_spec("invproxy.exchange")
+    origin = spec.origin if spec else None
+    return "interpreted" if origin is None or origin.endswith(".py") else "compiled by mypyc"
 
 
 def _commit() -> str:
@@ -201,7 +209,7 @@ def _commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = " and changes to it" if git("status", "--porcelain", "--", "invproxy") else ""
+        changed = " and changes to it" if git("status", "--porcelain", "--", ":/invproxy") else ""
         return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
     except OSError:
         return "unknown"

@@ -14,13 +14,14 @@ import sys
 import time
 from json.encoder import encode_basestring_ascii as _json
 
-from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from invproxy.errors import ConfigError
 from invproxy.interfaces import IAccessLog
+
+_log = Logger()
 
 DELAY = 0.1
 """How long a line may wait for others before it is written, in seconds."""
@@ -57,8 +58,6 @@ class LogFile:
     """
     Lines on their way into a file or onto stdout.
     """
-
-    _log = Logger()
 
     def __init__(self, clock: IReactorTime, path: str | None) -> None:
         """
@@ -128,7 +127,7 @@ class LogFile:
             if _why(error) != self._failure:
                 # Once per change, not once per line.
                 self._failure = _why(error)
-                self._log.error("The access log cannot be written: {why}", why=self._failure)
+                _log.error("The access log cannot be written: {why}", why=self._failure)
         else:
             self._succeed()
 
@@ -152,7 +151,7 @@ class LogFile:
         except OSError as error:
             if not self._isStuck:
                 self._isStuck = True
-                self._log.error("The access log cannot be opened again: {why}", why=_why(error))
+                _log.error("The access log cannot be opened again: {why}", why=_why(error))
             return
         os.close(self._fd)
         self._fd = fd
@@ -193,7 +192,7 @@ class LogFile:
 
     def _succeed(self) -> None:
         if self._failure or self._lost:
-            self._log.warn("The access log goes on; {lost} lines are lost", lost=self._lost)
+            _log.warn("The access log goes on; {lost} lines are lost", lost=self._lost)
             self._failure = ""
             self._lost = 0
 
@@ -209,7 +208,6 @@ def _why(error: OSError | ValueError) -> str:
 
 
 @implementer(IAccessLog)
-@define(eq=False)
 class CombinedLog:
     """
     The combined format of Apache: C{%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"}, times
@@ -218,9 +216,10 @@ class CombinedLog:
     @ivar file: where the lines go.
     """
 
-    file: LogFile
-    _second: int = field(default=-1, init=False)
-    _date: bytes = field(default=b"", init=False)
+    def __init__(self, file: LogFile) -> None:
+        self.file = file
+        self._second = -1
+        self._date = b""
 
     def log(
         self,
@@ -284,7 +283,6 @@ def _combinedDate(second: int) -> bytes:
 
 
 @implementer(IAccessLog)
-@define(eq=False)
 class JSONLog:
     """
     One JSON object a line, with all that is known. Bytes beyond ASCII read as ISO 8859-1.
@@ -292,9 +290,10 @@ class JSONLog:
     @ivar file: where the lines go.
     """
 
-    file: LogFile
-    _second: int = field(default=-1, init=False)
-    _date: str = field(default="", init=False)
+    def __init__(self, file: LogFile) -> None:
+        self.file = file
+        self._second = -1
+        self._date = ""
 
     def log(
         self,

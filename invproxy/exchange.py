@@ -245,7 +245,7 @@ class Exchange:
         self._enter(FETCHED)
         if self._answerPaused:
             carrier.pauseAnswer()
-        self.body.deliver(self, carrier)
+        self.body.deliver(carrier)
 
     def take(self, carrier: IUpload) -> None:
         """
@@ -259,7 +259,10 @@ class Exchange:
         self._enter(FETCHED)
         if self._answerPaused:
             carrier.pauseAnswer()
-        self.body.deliver(self, carrier)
+        if self.head.framing == 0 and self.head.upgrade is None:
+            self.body.deliverNothing()
+        else:
+            self.body.deliver(carrier)
 
     def holdLine(self) -> None:
         """

@@ -96,13 +96,14 @@ class RequestBody:
         if exchange is None:
             return
         if self.ended:
-            exchange.closeClient()
+            if exchange.upgraded:
+                exchange.closeClient()
             return
         self.ended = True
         if trailers:
             self._trailers = self._checkTrailers(trailers) if self._checkTrailers else trailers
         if exchange.carrier is not None:
-            self._deliverEnd(exchange, exchange.carrier)
+            self._deliverEnd(exchange.carrier)
 
     def abort(self, fault: Fault) -> None:
         if self._exchange is not None:
@@ -118,7 +119,7 @@ class RequestBody:
 
     # What the exchange calls.
 
-    def deliver(self, exchange: Exchange, carrier: IUpload) -> None:
+    def deliver(self, carrier: IUpload) -> None:
         """
         Send what is held to a carrier that has come; what comes later follows by itself.
         """
@@ -126,13 +127,19 @@ class RequestBody:
         for piece in self._held or ():
             carrier.write(piece)
         if self.ended:
-            self._deliverEnd(exchange, carrier)
+            self._deliverEnd(carrier)
         elif wasPaused and not self._paused:  # the carrier may want no more of it for now
             self.resume()
 
-    def _deliverEnd(self, exchange: Exchange, carrier: IUpload) -> None:
+    def _deliverEnd(self, carrier: IUpload) -> None:
         carrier.finish(self._trailers)
-        self._isPassedOn = not exchange.head.isReplayable()
+        self._isPassedOn = True
+
+    def deliverNothing(self) -> None:
+        """
+        Take note that the request has no body, and that its head, which the carrier has, says so.
+        """
+        self._isPassedOn = self.ended = True
 
     def drop(self) -> None:
         """
@@ -152,7 +159,9 @@ class RequestBody:
         Say whether it can be sent from its start: all of it that has come is held, and an agent that had it to its end
         cannot have done anything that must not be done twice.
         """
-        return self._held is not None and not self._isPassedOn
+        if self._held is None or self._exchange is None:
+            return False
+        return not self._isPassedOn or self._exchange.head.isReplayable()
 
     def takeBack(self) -> bool:
         """

@@ -64,8 +64,7 @@ class Wheel:
         """
         if not watched.askedAt:
             self._watched[watched] = None
-            if self._call is None:
-                self._schedule()
+            self._schedule()
         elif watched.askedAt <= when:
             return
         watched.askedAt = when
@@ -78,6 +77,8 @@ class Wheel:
         self._watched.pop(watched, None)
 
     def _schedule(self) -> None:
+        if self._call is not None:
+            return
         # Looks are at multiples of the resolution; but the wait must be enough to move a clock.
         wait = self._resolution - self._clock.seconds() % self._resolution
         self._call = self._clock.callLater(max(wait, self._resolution / 100), self._look)
@@ -99,7 +100,7 @@ class Wheel:
             else:
                 if when:
                     self.watch(watched, when)
-        if self._watched and self._call is None:
+        if self._watched:
             self._schedule()
 
     def stop(self) -> None:

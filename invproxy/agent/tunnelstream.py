@@ -46,15 +46,15 @@ class AgentStream(Stream):
         "_peer",
         "_requestEnded",
         "_status",
+        "_tunnel",
         "deadline",
         "head",
         "upload",
     )
 
-    session: AgentSession
-
     def __init__(self, session: AgentSession, number: int, head: RequestHead) -> None:
         super().__init__(session, number)
+        self._tunnel = session
         self.head = head
         self.upload: IUpload = DISCARD
         self.deadline = 0.0
@@ -94,7 +94,7 @@ class AgentStream(Stream):
 
     def inform(self, head: ResponseHead) -> None:
         if self.isOpen and not self._status:
-            self.session.startClock(self)
+            self._tunnel.startClock(self)
             wire = head.encode()
             if self._fits(wire):
                 self.session.put(frame(RESPONSE, self.number, wire))
@@ -108,13 +108,13 @@ class AgentStream(Stream):
             status = self._status = head.status
             self.deadline = 0.0
             self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
-            self.session.putHead(self, frame(RESPONSE, self.number, wire))
+            self.session.putHead(self, wire)
 
     def _fits(self, wire: bytes) -> bool:
         """
         Say whether the proxy takes a head, or trailers; if not, the response is broken off.
         """
-        most = self.session.mostHead
+        most = self._tunnel.mostHead
         if len(wire) <= most:
             return True
         upload = self.upload
@@ -175,7 +175,7 @@ class AgentStream(Stream):
         if self._requestEnded or (self.head.upgrade is not None and self._status != 101):
             raise FrameError(f"DATA behind the end of the request on stream {self.number}")
         if self._status == 0:
-            self.session.startClock(self)
+            self._tunnel.startClock(self)
         try:
             self.upload.write(data)
         except Exception:

@@ -72,7 +72,9 @@ class Hashed:
         """
         Say whether this is the hash of a password. It takes a good part of a second.
         """
-        return hmac.compare_digest(self.digest, self.derive(password))
+        isSame = hmac.compare_digest(self.digest, self.derive(password))
+        # To scrypt, zeros at the end make no difference (RFC 2104 fills up keys with them).
+        return isSame and b"\0" not in _prepared(password)
 
     def derive(self, password: bytes | str) -> bytes:
         """
@@ -123,7 +125,10 @@ def hashPassword(password: str, *, cost: tuple[int, int, int] = _COST) -> str:
     @param password: the password.
     @param cost: C{ln}, C{r} and C{p} of L{Hashed}; with each 1 more of C{ln} it takes twice the time and the memory.
     @return: what comes after the user's name and a colon.
+    @raise ConfigError: if it has a NUL character.
     """
+    if "\0" in password:
+        raise ConfigError("a password must not have a NUL character")
     blank = Hashed(*cost, secrets.token_bytes(16), bytes(32))
     return Hashed(*cost, blank.salt, blank.derive(password)).encode()
 

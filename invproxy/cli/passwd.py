@@ -73,6 +73,8 @@ def _password(fromStdin: bool) -> str:
         raise Failed("the password is empty, nothing is changed")
     if len(password) > _LONGEST:
         raise Failed(f"the password is longer than {_LONGEST} characters, nothing is changed")
+    if "\0" in password:
+        raise Failed("the password has a NUL character, nothing is changed")
     return password
 
 

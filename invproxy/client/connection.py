@@ -57,7 +57,10 @@ class ClientConnection(Protocol):
         """
         self._stream = stream
         self._uses += 1
-        self._reader = ResponseReader(self._client.limits, stream.head, self)
+        if self._uses == 1:
+            self._reader = ResponseReader(self._client.limits, stream.head, self)
+        else:
+            self._reader.begin(stream.head)
 
     def isRaw(self) -> bool:
         """

@@ -26,7 +26,7 @@ Write = Callable[[bytes], None]
 _QUOTED = rb'"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)"'
 _EXTENSION = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?>(?:" + _EXTENSION + rb")*)").fullmatch
-_TRAILERS = re.compile(FIELD_LINES).fullmatch
+_isTrailers = re.compile(FIELD_LINES).fullmatch
 
 _NO_TRAILER = frozenset(
     (
@@ -128,6 +128,10 @@ class UntilCloseDecoder:
         return True
 
 
+_SIZE, _DATA, _DATA_END, _TRAILERS, _ENDED = range(5)
+"""Where a L{ChunkedDecoder} is."""
+
+
 class ChunkedDecoder:
     """
     A body in chunks (RFC 9112, section 7.1), strictly: CRLF alone ends a line, sizes have at most 15 digits, extensions
@@ -136,13 +140,11 @@ class ChunkedDecoder:
 
     __slots__ = ("_held", "_left", "_limits", "_state", "trailers")
 
-    _SIZE, _DATA, _DATA_END, _TRAILERS, _ENDED = range(5)
-
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held = b""
         self._left = 0
-        self._state = self._SIZE
+        self._state = _SIZE
         self.trailers = b""
 
     def decode(self, data: bytes, write: Write) -> bytes | None:
@@ -152,7 +154,7 @@ class ChunkedDecoder:
         at = 0
         size = len(data)
         while True:
-            if self._state == self._DATA:
+            if self._state == _DATA:
                 left = self._left
                 if size - at < left:
                     if at < size:
@@ -161,8 +163,8 @@ class ChunkedDecoder:
                     return None
                 write(data[at : at + left])
                 at += left
-                self._state = self._DATA_END
-            if self._state == self._DATA_END:
+                self._state = _DATA_END
+            if self._state == _DATA_END:
                 if size - at < 2:
                     if at < size and data[at] != 13:
                         raise Fault(BAD_REQUEST, "a chunk does not end where its size says")
@@ -171,8 +173,8 @@ class ChunkedDecoder:
                 if data[at : at + 2] != b"\r\n":
                     raise Fault(BAD_REQUEST, "a chunk does not end where its size says")
                 at += 2
-                self._state = self._SIZE
-            if self._state == self._SIZE:
+                self._state = _SIZE
+            if self._state == _SIZE:
                 end = data.find(b"\r\n", at, at + self._limits.chunkLine)
                 if end < 0:
                     self._hold(data, at, self._limits.chunkLine, "chunk size line")
@@ -183,15 +185,15 @@ class ChunkedDecoder:
                 at = end + 2
                 self._left = int(matched[1], 16)
                 if self._left:
-                    self._state = self._DATA
+                    self._state = _DATA
                     continue
-                self._state = self._TRAILERS
+                self._state = _TRAILERS
                 at -= 2  # a section of trailers starts, like a block, with the CRLF before its first line
             end = data.find(b"\r\n\r\n", at, at + self._limits.trailers)
             if end < 0:
                 self._hold(data, at, self._limits.trailers, "trailer section")
                 return None
-            self._state = self._ENDED
+            self._state = _ENDED
             self.trailers = checkTrailers(data[at:end], self._limits)
             return data[end + 4 :]
 
@@ -204,7 +206,7 @@ class ChunkedDecoder:
         self._held = held
 
     def atEnd(self) -> bool:
-        return self._state == self._ENDED
+        return self._state == _ENDED
 
 
 def checkTrailers(block: bytes, limits: Limits) -> bytes:
@@ -219,7 +221,7 @@ def checkTrailers(block: bytes, limits: Limits) -> bytes:
         return block
     if len(block) > limits.trailers:
         raise Fault(BAD_REQUEST, f"a trailer section of more than {limits.trailers} bytes")
-    if not _TRAILERS(block):
+    if not _isTrailers(block):
         raise Fault(BAD_REQUEST, "a malformed trailer section")
     if block.count(b"\r\n") > limits.fields:
         raise Fault(BAD_REQUEST, f"more than {limits.fields} trailer fields")

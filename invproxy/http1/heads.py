@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-from attrs import define, evolve
-
 from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.framing import CHUNKED
@@ -35,7 +33,6 @@ IDEMPOTENT = frozenset(
 """Methods that may be sent a second time (RFC 9110, section 9.2.2)."""
 
 
-@define(slots=True, eq=False)
 class RequestHead:
     """
     The head of a request, ready to be sent on.
@@ -52,16 +49,42 @@ class RequestHead:
     @ivar expectsContinue: whether the sender waits for 100 (Continue) before its body.
     """
 
-    method: bytes
-    target: bytes
-    fields: bytes = b""
-    framing: int = 0
-    minor: int = 1
-    host: bytes | None = None
-    keepAlive: bool = True
-    upgrade: bytes | None = None
-    trailers: bool = False
-    expectsContinue: bool = False
+    __slots__ = (
+        "method",
+        "target",
+        "fields",
+        "framing",
+        "minor",
+        "host",
+        "keepAlive",
+        "upgrade",
+        "trailers",
+        "expectsContinue",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: bytes = b"",
+        framing: int = 0,
+        minor: int = 1,
+        host: bytes | None = None,
+        keepAlive: bool = True,
+        upgrade: bytes | None = None,
+        trailers: bool = False,
+        expectsContinue: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.framing = framing
+        self.minor = minor
+        self.host = host
+        self.keepAlive = keepAlive
+        self.upgrade = upgrade
+        self.trailers = trailers
+        self.expectsContinue = expectsContinue
 
     def encode(self) -> bytes:
         """
@@ -88,23 +111,43 @@ class RequestHead:
         """
         return b"/" if self.target == b"*" else self.target.partition(b"?")[0]
 
+    def _copy(self) -> RequestHead:
+        return RequestHead(
+            self.method,
+            self.target,
+            self.fields,
+            self.framing,
+            self.minor,
+            self.host,
+            self.keepAlive,
+            self.upgrade,
+            self.trailers,
+            self.expectsContinue,
+        )
+
     def withFields(self, block: bytes) -> RequestHead:
         """
         Copy the head with other end-to-end fields.
         """
-        return evolve(self, fields=block)
+        head = self._copy()
+        head.fields = block
+        return head
 
     def withoutExpect(self) -> RequestHead:
         """
         Copy the head for a hop that does not pass on 100 (Continue).
         """
-        return evolve(self, fields=_dropExpect(self.fields), expectsContinue=False)
+        head = self.withFields(_dropExpect(self.fields))
+        head.expectsContinue = False
+        return head
 
     def withoutUpgrade(self) -> RequestHead:
         """
         Copy the head for a hop that cannot leave HTTP.
         """
-        return evolve(self, upgrade=None)
+        head = self._copy()
+        head.upgrade = None
+        return head
 
     def withHost(self, host: bytes) -> RequestHead:
         """
@@ -115,11 +158,13 @@ class RequestHead:
         if not isAuthority(host):
             raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
         if self.host is None:
-            return evolve(self, host=host, fields=b"\r\nHost: " + host + self.fields)
-        return evolve(self, host=host, fields=replaceHost(self.fields, host))
+            head = self.withFields(b"\r\nHost: " + host + self.fields)
+        else:
+            head = self.withFields(replaceHost(self.fields, host))
+        head.host = host
+        return head
 
 
-@define(slots=True, eq=False)
 class ResponseHead:
     """
     The head of a response, final or interim, ready to be sent on.
@@ -134,14 +179,36 @@ class ResponseHead:
     @ivar announcesBody: whether its fields announce a body, even where none may follow.
     """
 
-    status: int
-    reason: bytes = b""
-    fields: bytes = b""
-    framing: int = 0
-    minor: int = 1
-    keepAlive: bool = True
-    upgrade: bytes | None = None
-    announcesBody: bool = False
+    __slots__ = (
+        "status",
+        "reason",
+        "fields",
+        "framing",
+        "minor",
+        "keepAlive",
+        "upgrade",
+        "announcesBody",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes = b"",
+        fields: bytes = b"",
+        framing: int = 0,
+        minor: int = 1,
+        keepAlive: bool = True,
+        upgrade: bytes | None = None,
+        announcesBody: bool = False,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.framing = framing
+        self.minor = minor
+        self.keepAlive = keepAlive
+        self.upgrade = upgrade
+        self.announcesBody = announcesBody
 
     def encode(self, hop: bytes = b"") -> bytes:
         """

@@ -2,7 +2,7 @@
 How large the parts of a message may be.
 """
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -15,6 +15,7 @@ class Limits:
     @ivar fields: how many field lines a head or trailer section may have.
     @ivar chunkLine: a chunk's size with its extensions.
     @ivar trailers: a whole trailer section.
+    @ivar harmless: what a head may have without breaking any of these bounds, as a field line has four bytes or more.
     """
 
     head: int = 65536
@@ -22,6 +23,11 @@ class Limits:
     fields: int = 256
     chunkLine: int = 1024
     trailers: int = 16384
+    harmless: int = field(init=False)
+
+    @harmless.default
+    def _least(self) -> int:
+        return min(self.head, self.line, 4 * self.fields)
 
 
 DEFAULT_LIMITS = Limits()

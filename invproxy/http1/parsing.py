@@ -97,8 +97,9 @@ def parseRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> Requ
     method, target, block, host, rest = plain.groups()
     if rest:
         block += rest
-    _checkRequestLine(method, target, limits)
-    _checkSize(data, block, limits)
+    if len(data) > limits.harmless:
+        _checkRequestLine(method, target, limits)
+        _checkSize(data, block, limits)
     if not isAuthority(host):
         raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
     return RequestHead(method, target, block, 0, 1, host)
@@ -232,7 +233,8 @@ def parseResponse(
         return parseAnyResponse(data, limits, method, upgrading=upgrading)
     if rest:
         block += rest
-    _checkSize(data, block, limits)
+    if len(data) > limits.harmless:
+        _checkSize(data, block, limits)
     framing = int(length)
     return ResponseHead(int(code), reason, block, framing, 1, True, None, framing != 0)
 
@@ -327,8 +329,7 @@ def _checkRequestLine(method: bytes, target: bytes, limits: Limits) -> None:
 def _checkSize(data: bytes, block: bytes, limits: Limits) -> None:
     if len(data) > limits.head:
         raise Fault(HEAD_TOO_LARGE, f"a head of more than {limits.head} bytes")
-    # A field line has four bytes or more, which spares most heads the count.
-    if len(block) > 4 * limits.fields and block.count(b"\r\n") > limits.fields:
+    if block.count(b"\r\n") > limits.fields:
         raise Fault(HEAD_TOO_LARGE, f"more than {limits.fields} fields")
 
 

@@ -215,7 +215,7 @@ class RequestReader:
 
 class ResponseReader:
     """
-    Reads the one response to one request: interim ones, the head, the body, or after a 101 the raw bytes.
+    Reads the response to a request: interim ones, the head, the body, or after a 101 the raw bytes.
 
     @ivar head: the final head, once it has come.
     @ivar rest: bytes that came behind the end of the response.
@@ -228,10 +228,16 @@ class ResponseReader:
         @param answer: what is told of each part.
         """
         self._limits = limits
-        self._method = request.method
-        self._upgrading = request.upgrade is not None
         self._answer = answer
         self._buffer = _HeadBuffer(limits, statusLineFault)
+        self.begin(request)
+
+    def begin(self, request: RequestHead) -> None:
+        """
+        Await the response to another request, the one before having come to its end with nothing behind it.
+        """
+        self._method = request.method
+        self._upgrading = request.upgrade is not None
         self._decoder: BodyDecoder | None = None
         self.head: ResponseHead | None = None
         self.rest = b""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import secrets
 from functools import partial
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IReactorTime
 
 from invproxy.clocks import Clocks
@@ -176,7 +175,5 @@ def _hostOf(peer: IPeer) -> bytes | None:
     """
     @return: the IP address of a peer as text, or L{None} if it has none, as on a UNIX socket.
     """
-    address = peer.address
-    if isinstance(address, IPv4Address | IPv6Address):
-        return address.host.encode("ascii")
-    return None
+    host: str | None = getattr(peer.address, "host", None)
+    return None if host is None else host.encode("ascii")

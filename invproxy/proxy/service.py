@@ -23,16 +23,16 @@ from invproxy.admin.token import AdminToken
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.errors import ConfigError
-from invproxy.http1.fields import elements, finder, values
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.access import AgentAccess
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.endusers import endUsersOf
+from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
-from invproxy.server.stream import ServerStream
+from invproxy.server.site import ignore
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -106,8 +106,6 @@ class ProxyService(Service):
                 takesCertificates=bool(self._authorities),
             )
         self._settings = settings
-        self._accessLog = accessLog
-        self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
         self._listen = {
             "public": listen,
             "agents": agentListen,
@@ -121,6 +119,9 @@ class ProxyService(Service):
             registry=registry,
             endUsers=endUsersOf(reactor, settings, checkers=checkers, oidc=oidc),
             servesAgents=not agentListen,
+        )
+        self._recorder = accessLog and Recorder(
+            accessLog, reactor, settings, self.resource.isAgentCall
         )
         self._agents = ProxyResource(
             reactor,
@@ -159,7 +160,7 @@ class ProxyService(Service):
             idleTimeout=settings.idleTimeout,
             maxConnections=settings.maxConnections,
             isAgentCall=resource.isAgentCall,
-            streamEnded=self._log,
+            streamEnded=self._recorder.record if self._recorder else ignore,
             takesCertificates=takesCertificates,
         )
 
@@ -269,42 +270,6 @@ class ProxyService(Service):
         for site in self._sites.values():
             site.abort()
 
-    def _log(self, stream: ServerStream) -> None:
-        head = stream.head
-        if self._accessLog is None or self.resource.isAgentCall(head):
-            return
-        now = self._reactor.seconds()
-        self._accessLog.log(
-            self._clientOf(stream) if self._isBehindProxies else _peerText(stream),
-            stream.endUser,
-            stream.began,
-            head.method,
-            head.target,
-            head.minor,
-            stream.status,
-            stream.sent,
-            now - stream.began,
-            _findReferer(head.fields) or b"",
-            _findUserAgent(head.fields) or b"",
-            stream.requestID,
-            stream.error.name if stream.error else "",
-        )
-
-    def _clientOf(self, stream: ServerStream) -> str:
-        """
-        Name the client: the peer, or, as far as trusted proxies tell, whom they had it from.
-        """
-        peer = _peerText(stream)
-        hops = elements(values(stream.head.fields, b"x-forwarded-for"))
-        for hop in reversed(hops):
-            peer = hop.decode("latin-1")
-            if not self._settings.trusts(peer):
-                break
-        return peer
-
-
-_findReferer = finder(b"referer")
-_findUserAgent = finder(b"user-agent")
 
 _OPTIONS = {"public": "listen", "agents": "agent-listen", "admin": "admin-listen"}
 """By which option each kind of endpoint is given, for errors."""
@@ -321,11 +286,6 @@ def _withBacklog(description: str) -> str:
     if kind in ("tcp", "tcp6", "ssl", "unix") and ":backlog=" not in description:
         return f"{description}:backlog={_BACKLOG}"
     return description
-
-
-def _peerText(stream: ServerStream) -> str:
-    address = stream.peer.address
-    return address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
 
 
 def _url(description: str, port: IListeningPort) -> str:

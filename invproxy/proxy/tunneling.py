@@ -78,14 +78,14 @@ class ProxyStream(Stream):
         "_left",
         "_requestEnded",
         "_responseEnded",
+        "_tunnel",
         "exchange",
         "isBegun",
     )
 
-    session: ProxySession
-
     def __init__(self, session: ProxySession, number: int, exchange: Exchange) -> None:
         super().__init__(session, number)
+        self._tunnel = session
         self.exchange = exchange
         self.isBegun = False
         self._interims = 0
@@ -145,7 +145,7 @@ class ProxyStream(Stream):
         try:
             head = parseResponse(
                 payload,
-                self.session.limits,
+                self._tunnel.limits,
                 request.method,
                 upgrading=request.upgrade is not None,
             )
@@ -201,7 +201,7 @@ class ProxyStream(Stream):
             return
         if trailers:
             try:
-                checkTrailers(trailers, self.session.limits)
+                checkTrailers(trailers, self._tunnel.limits)
             except Fault as fault:
                 self._refuse(fault.detail)
                 return

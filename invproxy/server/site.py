@@ -28,8 +28,10 @@ def _never(head: RequestHead) -> bool:
     return False
 
 
-def _ignore(stream: ServerStream) -> None:
-    pass
+def ignore(stream: ServerStream) -> None:
+    """
+    Take no notice of the end of a stream.
+    """
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -58,7 +60,7 @@ class StreamingSite(Factory):
         idleTimeout: float = 300.0,
         maxConnections: int = 10000,
         isAgentCall: Callable[[RequestHead], bool] = _never,
-        streamEnded: Callable[[ServerStream], None] = _ignore,
+        streamEnded: Callable[[ServerStream], None] = ignore,
         takesCertificates: bool = False,
     ) -> None:
         """

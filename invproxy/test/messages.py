@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from attrs import define, field
 from hypothesis import HealthCheck, settings
@@ -31,6 +32,28 @@ def examples(count: int) -> settings:
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+
+
+_PARTS = {
+    RequestHead: "method target fields framing minor host keepAlive upgrade trailers expectsContinue",
+    ResponseHead: "status reason fields framing minor keepAlive upgrade announcesBody",
+}
+
+Head = TypeVar("Head", RequestHead, ResponseHead)
+
+
+def partsOf(head: RequestHead | ResponseHead) -> dict[str, object]:
+    """
+    All that a head says.
+    """
+    return {name: getattr(head, name) for name in _PARTS[type(head)].split()}
+
+
+def changed(head: Head, **parts: Any) -> Head:
+    """
+    A copy of a head with other parts.
+    """
+    return type(head)(**{**partsOf(head), **parts})
 
 
 @define
@@ -74,7 +97,7 @@ class Taker:
         """
         heads = [*self.interim, self.head]
         return (
-            [head and tuple(getattr(head, name) for name in head.__slots__[:-1]) for head in heads],
+            [head and partsOf(head) for head in heads],
             self.body,
             self.trailers,
             self.finished,

@@ -229,7 +229,7 @@ class LogFileTests(SynchronousTestCase):
 
             warn = error
 
-        self.patch(LogFile, "_log", Log())
+        self.patch(accesslog, "_log", Log())
         self.file = LogFile(self.clock, str(self.path))
         self.addCleanup(self.file.close)
 

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.auth.attempts import TIMEOUT, Attempts, localTarget
+from invproxy.test.messages import examples
 
 
 class TargetTests(SynchronousTestCase):
@@ -62,6 +63,7 @@ class TargetTests(SynchronousTestCase):
         ):
             self.assertEqual(localTarget(target), "/", target)
 
+    @examples(100)
     @given(st.binary(max_size=20))
     def test_anything(self, target: bytes) -> None:
         """

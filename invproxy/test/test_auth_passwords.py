@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
@@ -32,6 +32,7 @@ from invproxy.auth.passwords import (
     readPasswords,
 )
 from invproxy.errors import ConfigError
+from invproxy.test.messages import examples
 
 CHEAP = (4, 8, 1)
 """A cost that is good for tests alone."""
@@ -62,7 +63,10 @@ class HashTests(SynchronousTestCase):
         self.assertFalse(hashed.matches(b"pleaseletmeinn"))
         self.assertEqual(f"rfc:{hashed.encode()}", RFC7914)
 
-    @given(st.text(max_size=20), st.text(max_size=20))
+    @examples(100)
+    @given(st.text(max_size=20).filter(lambda text: "\0" not in text), st.text(max_size=20))
+    @example("", "\0")
+    @example("a", "a\0\0")
     def test_roundTrip(self, right: str, wrong: str) -> None:
         """
         Whatever the password, its line knows it, as text and in bytes; and each line has a salt of its own.
@@ -74,6 +78,12 @@ class HashTests(SynchronousTestCase):
         self.assertTrue(hashed.matches(right.encode("utf-8", "replace")))
         if passwords._prepared(right) != passwords._prepared(wrong):
             self.assertFalse(hashed.matches(wrong))
+
+    def test_nul(self) -> None:
+        """
+        A password with a NUL character, which would make no difference at its end, is refused.
+        """
+        self.assertRaises(ConfigError, hashPassword, "a\0", cost=CHEAP)
 
     def test_forms(self) -> None:
         """

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.auth.cookies import SESSION, SIGN_IN, dropSet, nameOf, setOwn, takeOwn
 from invproxy.auth.sessions import Sessions
+from invproxy.test.messages import examples
 
 NOTHING: dict[bytes, bytes] = {}
 
@@ -67,6 +68,7 @@ class TakeTests(SynchronousTestCase):
             {b"invproxy": b"x"},
         )
 
+    @examples(100)
     @given(
         st.lists(st.sampled_from([b"a=1", b"invproxy=x", b"__Host-invproxy=y", b"", b" b", b"="]))
     )

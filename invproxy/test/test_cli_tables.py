@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.cli.tables import columnsOf, cut, pairs, printable, table
 from invproxy.cli.times import expiry, relative, since, span
+from invproxy.test.messages import examples
 
 HEADINGS = ["BACKEND", "VISITORS", "PATHS"]
 
@@ -65,6 +66,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(pairs([("name", "a\rb"), ("x", "")]), "name  a\\rb\nx\n")
         self.assertEqual(printable("日本 é"), "日本 é")
 
+    @examples(100)
     @given(
         st.lists(st.lists(st.text(max_size=60), min_size=3, max_size=3), max_size=5),
         st.integers(22, 120),

@@ -23,6 +23,7 @@ from invproxy.errors import (
 from invproxy.http1.fields import value
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseResponse
+from invproxy.test.messages import examples
 
 FIREFOX = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 CHROME = (
@@ -83,6 +84,7 @@ class ChooseMediaTypeTests(SynchronousTestCase):
         for accept in (b'"\\' * 30000, b"a/" * 30000, b"text/html;" * 6000, b" \t" * 30000):
             chooseMediaType(accept)
 
+    @examples(100)
     @given(st.binary() | st.text(alphabet='a/*;q=01.,+ "\\json').map(str.encode))
     def test_neverRaises(self, accept: bytes) -> None:
         """

@@ -451,13 +451,14 @@ class Anything(RuleBasedStateMachine):
         self.calls: list[RecordingAnswer] = []
         self.ends: dict[str, int] = {}
         self.lines: list[tuple[str, RecordingAnswer]] = []
-        forget = self.proxy.mailboxes.forget
+        ends = self.ends
 
-        def countEnd(exchange: Exchange) -> None:
-            self.ends[exchange.id] = self.ends.get(exchange.id, 0) + 1
-            forget(exchange)
+        class Exchanges(dict[str, Exchange]):
+            def pop(self, identifier: str, *default: Any) -> Any:
+                ends[identifier] = ends.get(identifier, 0) + 1
+                return super().pop(identifier, *default)
 
-        self.proxy.mailboxes.forget = countEnd  # type: ignore[method-assign]
+        self.proxy.mailboxes.exchanges = Exchanges()
         self.call(b"GET", b"request", "0" * 32)
 
     # Agents.

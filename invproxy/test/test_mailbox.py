@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 from invproxy.errors import Fault
 from invproxy.interfaces import IExchange, IMailbox
 from invproxy.mailbox import Mailbox, Mailboxes
+from invproxy.test.messages import examples
 
 
 @implementer(IExchange)
@@ -169,6 +170,7 @@ class MailboxTests(SynchronousTestCase):
         self.assertEqual(got, [[items[0]], [extra], [items[1]]])
         self.assertEqual(self.mailbox.counts(), (0, 1))
 
+    @examples(100)
     @given(st.integers(0, 400), st.integers(1, 20), st.integers(1, 120))
     def test_shares(self, waiting: int, waiters: int, limit: int) -> None:
         """

@@ -32,6 +32,7 @@ from invproxy.registry.records import (
     renderBackend,
     renderToken,
 )
+from invproxy.test.messages import examples
 
 ORIGINAL: dict[str, object] = {
     "id": "web",
@@ -264,6 +265,7 @@ class ParseTests(SynchronousTestCase):
             "endUsers", "at most 16384", endUsers=users, pathPrefixes=paths, hosts=["a.b", "c.d"]
         )
 
+    @examples(100)
     @given(JSON)
     def test_anything(self, obj: object) -> None:
         """
@@ -275,6 +277,7 @@ class ParseTests(SynchronousTestCase):
             except InvalidRecord as error:
                 str(error).encode("utf-8")
 
+    @examples(100)
     @given(
         st.fixed_dictionaries(
             dict.fromkeys(ORIGINAL, JSON | st.lists(st.text(), max_size=3)),
@@ -451,6 +454,7 @@ class CanonicalTests(SynchronousTestCase):
         ):
             self.assertEqual(canonicalPath(text), form)
 
+    @examples(100)
     @given(st.binary() | st.text(st.characters(exclude_categories=["Cs"])))
     def test_pathIsStable(self, path: str | bytes) -> None:
         """

@@ -17,6 +17,7 @@ from invproxy.registry.records import parseBackend
 from invproxy.registry.registry import Registry
 from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter, readings
 from invproxy.test.helpers import requestHead
+from invproxy.test.messages import examples
 
 NAMED = b"X-Inverting-Proxy-Backend"
 
@@ -256,6 +257,7 @@ class ReadingTests(SynchronousTestCase):
         ):
             self.assertEqual(readings(path), found, path)
 
+    @examples(100)
     @given(st.text("a/.%2eEfF5cC;\\", max_size=30).map(lambda text: b"/" + text.encode()))
     @example(b"/%")
     def test_anything(self, path: bytes) -> None:

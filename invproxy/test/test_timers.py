@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.test.messages import examples
 from invproxy.timers import Wheel
 
 
@@ -61,6 +62,7 @@ class WheelTests(SynchronousTestCase):
             self.assertLessEqual(asked, when + 0.25 + 0.011)
             self.assertEqual(watched.askedAt, 0)
 
+    @examples(100)
     @given(st.floats(1, 2e9), st.lists(st.floats(0.0, 20.0), min_size=1), st.floats(0.05, 3.0))
     def test_always(self, start: float, waits: list[float], resolution: float) -> None:
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,7 +22,7 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseRequest, parseResponse
 from invproxy.test import messages
-from invproxy.test.messages import examples
+from invproxy.test.messages import changed, examples
 from invproxy.wire.handshake import SUBPROTOCOL, ClientHandshake, HandshakeError, accept
 
 # The example of RFC 6455, section 1.3.
@@ -139,11 +138,11 @@ class Client(SynchronousTestCase):
         protocol = b"\r\nSec-WebSocket-Protocol: "
         accepted = b"\r\nSec-WebSocket-Accept: "
         for change, text in (
-            (lambda head: evolve(head, status=404), "status 404 instead of 101"),
-            (lambda head: evolve(head, upgrade=None), "a 101 that does not upgrade to websocket"),
-            (lambda head: evolve(head, upgrade=b"h3"), "a 101 that does not upgrade to websocket"),
+            (lambda head: changed(head, status=404), "status 404 instead of 101"),
+            (lambda head: changed(head, upgrade=None), "a 101 that does not upgrade to websocket"),
+            (lambda head: changed(head, upgrade=b"h3"), "a 101 that does not upgrade to websocket"),
             (
-                lambda head: evolve(head, upgrade=b"websocket, h3"),
+                lambda head: changed(head, upgrade=b"websocket, h3"),
                 "a 101 that does not upgrade to websocket",
             ),
             (
@@ -185,10 +184,10 @@ class Client(SynchronousTestCase):
         ):
             client = ClientHandshake(b"a", b"/")
             right = answer(client)
-            changed = change(right)
-            if isinstance(changed, bytes):
-                changed = evolve(right, fields=changed)
-            error = self.assertRaises(HandshakeError, client.check, changed)
+            wrong = change(right)
+            if isinstance(wrong, bytes):
+                wrong = changed(right, fields=wrong)
+            error = self.assertRaises(HandshakeError, client.check, wrong)
             self.assertEqual(str(error), text)
 
 
@@ -304,9 +303,9 @@ class Differential(SynchronousTestCase):
         client = ClientHandshake(b"a", b"/", block)
         right = answer(client)
         with contextlib.suppress(HandshakeError):
-            client.check(evolve(right, fields=right.fields + block))
+            client.check(changed(right, fields=right.fields + block))
         head = request()
         try:
-            accept(evolve(head, fields=head.fields + block))
+            accept(changed(head, fields=head.fields + block))
         except Fault as fault:
             self.assertEqual(fault.code.name, "bad-request")

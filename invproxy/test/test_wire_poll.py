@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.test.messages import examples
 from invproxy.wire.poll import (
     MAX_IDS,
     MAX_PENDING_BYTES,
@@ -40,6 +41,7 @@ class TimeTests(SynchronousTestCase):
         ):
             self.assertEqual(formatTime(seconds), text)
 
+    @examples(100)
     @given(st.floats(0, 4e9))
     def test_exact(self, seconds: float) -> None:
         """
@@ -58,6 +60,7 @@ class IDsTests(SynchronousTestCase):
     L{formatIDs} and L{parseIDs}.
     """
 
+    @examples(100)
     @given(st.lists(st.text("abcdef0123456789-_", min_size=1, max_size=256)))
     def test_roundTrip(self, ids: list[str]) -> None:
         """
@@ -100,6 +103,7 @@ class IDsTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, parseIDs, body)
 
+    @examples(100)
     @given(st.binary())
     def test_any(self, body: bytes) -> None:
         """

@@ -66,6 +66,8 @@ _CLOSING = 2.0
 _LATE = 0.5
 """Seconds by which a deadline may be noticed late, so that it is set by so much earlier."""
 
+_LAST = bytes((LAST,))
+
 _MOST_SHOWN = 200
 """Characters of a peer's text that are shown in the log."""
 
@@ -246,7 +248,7 @@ class Session(Generic[S]):
 
     def putHead(self, stream: Stream, data: bytes) -> None:
         """
-        Send a frame that L{markLast} may mark, if nothing follows it.
+        Send a RESPONSE.
         """
         if self._isClosed:
             return
@@ -255,7 +257,7 @@ class Session(Generic[S]):
             self._turn.enlist(self)
         self._latest = stream
         self._latestAt = len(out)
-        out.append(data)
+        out += (header(len(data), stream.number, RESPONSE, 0), data)
 
     def putData(self, stream: Stream, data: bytes | memoryview, size: int) -> None:
         """
@@ -282,12 +284,7 @@ class Session(Generic[S]):
         self._latest = None
         out = self._out
         at = self._latestAt
-        marked = bytes(out[at])
-        out[at] = b"%b%c%b" % (
-            marked[: OVERHEAD - 1],
-            marked[OVERHEAD - 1] | LAST,
-            marked[OVERHEAD:],
-        )
+        out[at] = bytes(out[at][: OVERHEAD - 1]) + _LAST
         return True
 
     def flush(self) -> None:

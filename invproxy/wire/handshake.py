@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-from attrs import evolve
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, Request
 from wsproto.handshake import H11Handshake
@@ -70,7 +69,8 @@ class ClientHandshake:
         written = self._handshake.send(Request("host", "/", subprotocols=[SUBPROTOCOL.decode()]))
         try:
             head = parseRequest(written, DEFAULT_LIMITS).withHost(host)
-            head = evolve(head, target=target, fields=head.fields + _dropOurs(block))
+            head.target = target
+            head.fields += _dropOurs(block)
             self.head = parseRequest(head.encode(), DEFAULT_LIMITS)
         except Fault as fault:
             raise ValueError(fault.detail) from None

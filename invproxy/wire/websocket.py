@@ -403,14 +403,16 @@ def closePayload(code: int, reason: str = "") -> bytes:
     return code.to_bytes(2, "big") + text.decode("utf-8", "ignore").encode("utf-8")
 
 
+_KEYS = 1024
+"""Masking keys that are drawn at a time."""
+
+
 class Keys:
     """
     Gives a masking key at each call: four bytes that nobody can foresee (RFC 6455, section 5.3).
     """
 
     __slots__ = ("_keys", "_random")
-
-    _BLOCK = 1024
 
     def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
         """
@@ -422,8 +424,8 @@ class Keys:
     def __call__(self) -> bytes:
         keys = self._keys
         if not keys:
-            keys.extend(_unpackKeys(self._random(4 * self._BLOCK)))
+            keys.extend(_unpackKeys(self._random(4 * _KEYS)))
         return keys.pop()
 
 
-_unpackKeys = Struct("4s" * Keys._BLOCK).unpack
+_unpackKeys = Struct("4s" * _KEYS).unpack

@@ -1,0 +1,80 @@
+"""
+What the access log is told of each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from invproxy.http1.fields import elements, finder, values
+from invproxy.http1.heads import RequestHead
+from invproxy.interfaces import IAccessLog
+from invproxy.proxy.settings import ProxySettings
+from invproxy.server.stream import ServerStream
+
+_findReferer = finder(b"referer")
+_findUserAgent = finder(b"user-agent")
+
+
+class Recorder:
+    """
+    Tells the access log of clients' requests; agents' calls are none of its business.
+    """
+
+    def __init__(
+        self,
+        accessLog: IAccessLog,
+        clock: IReactorTime,
+        settings: ProxySettings,
+        isAgentCall: Callable[[RequestHead], bool],
+    ) -> None:
+        """
+        @param accessLog: what to tell.
+        @param clock: what tells the time.
+        @param settings: whom to trust about clients.
+        @param isAgentCall: tells the requests that are agents' calls.
+        """
+        self._accessLog = accessLog
+        self._clock = clock
+        self._settings = settings
+        self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._isAgentCall = isAgentCall
+
+    def record(self, stream: ServerStream) -> None:
+        """
+        Tell of a request whose answer has ended, however.
+        """
+        head = stream.head
+        # What was given an ID and did not fail was an exchange; a closer look is needed at the others alone.
+        if (stream.error is not None or not stream.requestID) and self._isAgentCall(head):
+            return
+        peer: str = getattr(stream.peer.address, "host", "unix")
+        if self._isBehindProxies:
+            peer = self._originalOf(peer, head)
+        self._accessLog.log(
+            peer,
+            stream.endUser,
+            stream.began,
+            head.method,
+            head.target,
+            head.minor,
+            stream.status,
+            stream.sent,
+            self._clock.seconds() - stream.began,
+            _findReferer(head.fields) or b"",
+            _findUserAgent(head.fields) or b"",
+            stream.requestID,
+            stream.error.name if stream.error is not None else "",
+        )
+
+    def _originalOf(self, peer: str, head: RequestHead) -> str:
+        """
+        Name the client: the peer, or, as far as trusted proxies tell, whom they had it from.
+        """
+        for hop in reversed(elements(values(head.fields, b"x-forwarded-for"))):
+            peer = hop.decode("latin-1")
+            if not self._settings.trusts(peer):
+                break
+        return peer
