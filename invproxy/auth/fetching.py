@@ -10,9 +10,16 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer
 
 _TIMEOUT = 10.0
 """Seconds that a whole answer may take."""
@@ -101,7 +108,8 @@ class Fetcher:
             from treq.client import HTTPClient
             from twisted.web.client import Agent
 
-            self._client = HTTPClient(Agent(self._reactor, connectTimeout=_TIMEOUT))
+            agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor))
+            self._client = HTTPClient(agent)
         try:
             response = await self._client.request(
                 method,
@@ -117,6 +125,43 @@ class Fetcher:
             raise
         except Exception as error:
             raise FetchError(_textOf(error)) from None
+
+
+class _Endpoints:
+    """
+    Says where a URL leads, as C{twisted.web} does by itself.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        from twisted.web.client import BrowserLikePolicyForHTTPS
+        from twisted.web.iweb import IAgentEndpointFactory
+
+        directlyProvides(self, IAgentEndpointFactory)
+        self._reactor = reactor
+        self._policy = BrowserLikePolicyForHTTPS()
+
+    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
+        """
+        Make the endpoint for one URL.
+        """
+        endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=_TIMEOUT)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return _Quiet(endpoint)
+
+
+@implementer(IStreamClientEndpoint)
+class _Quiet:
+    """
+    An endpoint of whose connections nothing is logged: they come and go with each document.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        protocolFactory.noisy = False  # type: ignore[attr-defined]
+        return self._endpoint.connect(protocolFactory)
 
 
 class _Body(Protocol):

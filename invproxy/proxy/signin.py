@@ -1,6 +1,6 @@
 """
 The pages where people sign in and out, C{/.invproxy/sign-in}, C{/.invproxy/callback} and C{/.invproxy/sign-out}: what
-browsers see of OpenID Connect.
+browsers see of OpenID Connect::
 
     browser:   GET /page       /.invproxy/sign-in     provider      /.invproxy/callback     /page
                -- 303 -------> -- 303 --------------> signs in ---> -- 303 ---------------> 200
