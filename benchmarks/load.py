@@ -96,7 +96,7 @@ def wrk(
     """
     script = stage.directory / "done.lua"
     script.write_text(_DONE)
-    headers = [argument for each in fields for argument in ("-H", each)]
+    headers = [argument for each in (*way.fields, *fields) for argument in ("-H", each)]
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout=10s"]
     before = [cpuSeconds(program.pid) for program in programs]
     done = subprocess.run(

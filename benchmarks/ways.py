@@ -4,14 +4,21 @@ The ways to the origin that are compared, and the origins.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import secrets
 import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from benchmarks.certificates import Certificate
 from benchmarks.programs import BenchmarkError, Program, Stage, find, freePort
+from invproxy.auth.passwords import hashPassword
 
 CARRIERS = ("tunnel", "poll")
 """The ways in which an agent and a proxy can talk."""
@@ -37,6 +44,7 @@ class Way:
     @ivar admin: the port of the admin endpoint, or 0.
     @ivar host: the address where clients connect.
     @ivar scheme: C{http} or C{https}.
+    @ivar fields: header fields that requests need to be let in.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Way:
     admin: int = 0
     host: str = LOOPBACK
     scheme: str = "http"
+    fields: tuple[str, ...] = ()
 
     def url(self, path: str) -> str:
         """
@@ -275,6 +284,7 @@ def startAgent(
     *,
     url: str = "",
     prefix: tuple[str, ...] = (),
+    token: Path | None = None,
 ) -> Program:
     """
     Start an agent.
@@ -285,6 +295,7 @@ def startAgent(
     @param backend: the ID that it serves.
     @param url: where it finds the proxy, if not at C{proxy.url()}.
     @param prefix: a command that runs it somewhere else.
+    @param token: a file with its token.
     """
     agent = stage.run(
         "agent",
@@ -295,6 +306,7 @@ def startAgent(
         *("--transport", carrier),
         *("--drain-timeout", "1"),
         *(("--proxy-ca", str(proxy.trust.authority)) if proxy.trust else ()),
+        *(("--token-file", str(token)) if token else ()),
         usual="agent ready: ",
     )
     agent.waitFor(r"agent ready: ")
@@ -323,6 +335,40 @@ def inverting(
     proxy = startProxy(stage, *options, clients=clients, agents=agents)
     agent = startAgent(stage, proxy, origin, carrier)
     return wayThrough(proxy, agent, carrier, suffix)
+
+
+def guarded(stage: Stage, origin: Way, carrier: str) -> Way:
+    """
+    Start a proxy with a registry, which lets in only agents with a token and end users with a password, and an agent
+    for the backend L{BACKEND}.
+
+    @param origin: what the agent serves.
+    @param carrier: how the two talk.
+    """
+    password = secrets.token_hex(8)
+    passwords = stage.path("passwords")
+    passwords.write_text(f"{_USER}:{hashPassword(password)}\n")
+    registry = stage.path("registry.db")
+    proxy = startProxy(
+        stage, "--database", f"sqlite:{registry}", "--auth", f"scrypt-file:{passwords}"
+    )
+    record = {"id": BACKEND, "endUser": _USER, "backendUser": "", "pathPrefixes": ["/"]}
+    _post(proxy, "/api/backends", record)
+    token = stage.path("token")
+    token.write_text(_post(proxy, f"/api/backends/{BACKEND}/tokens", {"name": "bench"})["token"])
+    agent = startAgent(stage, proxy, origin, carrier, token=token)
+    basic = b64encode(f"{_USER}:{password}".encode()).decode()
+    return evolve(wayThrough(proxy, agent, carrier), fields=(f"Authorization: Basic {basic}",))
+
+
+_USER = "bench@example.com"
+
+
+def _post(proxy: Proxy, path: str, value: object) -> Any:
+    url = f"http://{LOOPBACK}:{proxy.admin}{path}"
+    request = Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    with build_opener(ProxyHandler({})).open(request) as answer:
+        return json.load(answer)
 
 
 def wayThrough(proxy: Proxy, agent: Program, carrier: str, suffix: str = "") -> Way:

@@ -33,13 +33,14 @@ COPIED = (
 )
 
 HOT = """
-    agent/tunneler agent/tunnelstream
-    client/connection client/pool client/stream
     accesslog
+    agent/tunneler agent/tunnelstream
+    auth/visitors
+    client/connection client/pool client/stream
     exchange
     http1/fields http1/forwarding http1/framing http1/heads http1/parsing http1/readers
     mailbox
-    proxy/polling proxy/public proxy/recorder proxy/root proxy/streams proxy/tunneling
+    proxy/polling proxy/public proxy/recorder proxy/root proxy/signin proxy/streams proxy/tunneling proxy/visiting
     requestbody
     routing
     server/channel server/stream

@@ -237,7 +237,7 @@ class SignOutPage(_Page):
     Asks whether to sign out, and does it. No other site can have anybody sign out.
     """
 
-    methods = (b"GET", b"HEAD", b"POST")
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD", b"POST")
 
     def __init__(self, visitors: Visitors, sessions: Sessions) -> None:
         super().__init__(visitors)
