@@ -88,6 +88,13 @@ class _Node:
         return not (self.children or self.here or self.below)
 
 
+_MOST_KEPT = 4096
+"""Requests whose backends are remembered."""
+
+_LONGEST_KEPT = 512
+"""Bytes of host and path of such a request."""
+
+
 class RouteTable:
     """
     Chooses backends for requests.
@@ -101,6 +108,8 @@ class RouteTable:
         self._records: dict[str, Backend] = {}
         self._hosts: dict[str, _Node] = {}
         self._patterns = 0
+        # What was found lately, until anything changes: the same pages are asked for again and again.
+        self._found: dict[tuple[str, str | bytes, str | bytes], Backend | None] = {}
 
     def add(self, record: Backend) -> None:
         """
@@ -111,6 +120,7 @@ class RouteTable:
         if not users:
             return
         self._records[record.id] = record
+        self._found.clear()
         for host in _hostsOf(record):
             root = self._hosts.get(host)
             if root is None:
@@ -130,6 +140,7 @@ class RouteTable:
         record = self._records.pop(id, None)
         if record is None:
             return
+        self._found.clear()
         for host in _hostsOf(record):
             root = self._hosts[host]
             for path in _pathsOf(record):
@@ -147,6 +158,17 @@ class RouteTable:
         @param path: the path of the target, as it came.
         @return: the record, or L{None} if there is nothing here that this user may visit.
         """
+        key = (user, host, path)
+        if key in self._found:
+            return self._found[key]
+        record = self._choose(user, host, path)
+        if len(path) + len(host) <= _LONGEST_KEPT:
+            if len(self._found) >= _MOST_KEPT:
+                self._found.clear()
+            self._found[key] = record
+        return record
+
+    def _choose(self, user: str, host: str | bytes, path: str | bytes) -> Backend | None:
         users = _namesOf(user)
         path = canonicalPath(path[:_LONGEST_PATH])
         for root in self._roots(host):

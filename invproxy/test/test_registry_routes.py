@@ -233,6 +233,24 @@ class RouteTests(SynchronousTestCase):
         self.assertFound(routes, "bob", "a.b", b"/b", "web")
         self.assertFalse(routes.matches("a.b", b"/a"))
 
+    def test_remembered(self) -> None:
+        """
+        What was found is not what is found after a change; and not more is remembered than fits.
+        """
+        routes = RouteTable()
+        self.assertFound(routes, "ann", "a.b", b"/x", None)
+        routes.add(backend("a", "allUsers"))
+        self.assertFound(routes, "ann", "a.b", b"/x", "a")
+        routes.add(backend("b", "ann"))
+        self.assertFound(routes, "ann", "a.b", b"/x", "b")
+        routes.remove("b")
+        self.assertFound(routes, "ann", "a.b", b"/x", "a")
+        for number in range(5000):
+            routes.find("ann", "a.b", b"/%d" % number)
+        routes.find("ann", "a.b", b"/" + b"x" * 600)
+        self.assertLess(len(routes._found), 4097)
+        self.assertLess(max(len(path) for _, _, path in routes._found), 513)
+
     def test_removeLeavesNothing(self) -> None:
         """
         What is removed leaves no trace, so that memory does not grow with changes.
