@@ -260,7 +260,7 @@ class UsageTests(CommandTestCase):
                 self.start(SERVER, "--listen", "tcp:0"),
                 f"{SERVER}: --listen is 'tcp:0' (command line): in open mode any agent may serve"
                 " any backend, so it must be on loopback (interface=127.0.0.1) or unix:, or"
-                " --insecure-open must be given",
+                " --database or --insecure-open must be given",
             ),
         ):
             self.assertRefused(command, line)
