@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IProtocol,
@@ -121,7 +121,7 @@ class Fetcher:
             body = _Body(response.code, only)
             response.deliverBody(body)
             return response.code, await body.whole
-        except FetchError:
+        except (CancelledError, FetchError):
             raise
         except Exception as error:
             raise FetchError(_textOf(error)) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -133,6 +133,15 @@ class FetcherTests(SynchronousTestCase):
         self.body.send(b"x")
         self.clock.advance(10)
         self.assertFails(fetched, "no answer within 10 s")
+        self.assertTrue(self.body.left)
+
+    def test_cancelled(self) -> None:
+        """
+        Who does not want it any more hears of no failure, and its connection is given up.
+        """
+        fetched = self.fetch("https://a.example/")
+        fetched.cancel()
+        self.failureResultOf(fetched, CancelledError)
         self.assertTrue(self.body.left)
 
     def test_broken(self) -> None:
