@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from attrs import define, field
@@ -179,8 +180,11 @@ def keyOf(peer: IPeer | str) -> str:
     C{"unix"} for all peers on UNIX sockets.
     """
     host = peer if isinstance(peer, str) else getattr(peer.address, "host", None)
-    if host is None:
-        return "unix"
+    return "unix" if host is None else _keyOfHost(host)
+
+
+@lru_cache(maxsize=4096)
+def _keyOfHost(host: str) -> str:
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
