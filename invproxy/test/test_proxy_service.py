@@ -238,6 +238,21 @@ class StartTests(ServiceCase):
         taken.stopListening()
         self.assertQuiet(bench)
 
+    def test_onlyOwnNames(self) -> None:
+        """
+        In open mode pages in a browser on this machine become no agents, wherever agents connect.
+        """
+        call = b"GET /agent/%b HTTP/1.1\r\nHost: %b\r\nX-Inverting-Proxy-Backend-ID: web\r\n\r\n"
+        for endpoints, port in (([], 8080), ([AGENTS], 8082)):
+            bench = ServiceBench(onlyOwnNames=True, agentListen=endpoints)
+            bench.start()
+            for path in (b"pending", b"request", b"tunnel"):
+                refused = bench.at(port, call % (path, b"evil.example:8080"))
+                self.assertEqual((refused.status, refused.error), (403, "forbidden"))
+            self.assertEqual(list(bench.proxy.mailboxes), [])
+            self.assertEqual(bench.at(port, call % (b"pending", b"localhost")).status, 0)
+            self.assertEqual(len(list(bench.proxy.mailboxes)), 1)
+
     def test_badEndpoint(self) -> None:
         """
         An endpoint that is none is a L{ConfigError} that names it.
