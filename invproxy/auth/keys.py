@@ -244,12 +244,12 @@ class Keys:
         return await maybeDeferred(_readFile, where)
 
     def _fetched(self, document: bytes) -> None:
-        self._fetchedAt = self._clock.seconds()
         if document != self._document:
             self._keys = parseKeys(document)
             self._thumbprints = frozenset(known.key.thumbprint() for known in self._keys)
             self._document = document
             self.generation += 1
+        self._fetchedAt = self._clock.seconds()
         if self._problem:
             _log.info("keys of {issuer} fetched after all", issuer=self._name())
         self._problem = ""

@@ -165,6 +165,18 @@ class KeysTests(KeysCase):
         self.documents.release()
         self.assertEqual(self.find(), 0)
 
+    def test_badRefresh(self) -> None:
+        """
+        An answer that makes no sense does not put the next one off for an hour.
+        """
+        self.find()
+        self.clock.advance(3601)
+        self.documents.documents[KEYS] = b"<html>Back soon</html>"
+        self.assertEqual(self.find(), 1)
+        self.documents.documents[KEYS] = keySet(NEW)
+        self.clock.advance(30)
+        self.assertEqual(self.find(), 0)
+
     def test_waiting(self) -> None:
         """
         Who comes while they are fetched waits, without another fetch; who leaves meanwhile hurts nobody.
