@@ -20,6 +20,7 @@ from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import answerAtOnce
@@ -60,6 +61,12 @@ class VisitedResource(PublicResource):
         super().__init__(mailboxes, router, settings, clock, wheel)
         self._visitors = visitors
         self._leadsToSignIn = leadsToSignIn
+        names = [b"Authorization"]
+        if leadsToSignIn:
+            names.append(b"Cookie")
+        if self._trustsAnyone and settings.userHeader:
+            names.append(settings.userHeader)
+        self._vary = varyBy(*names)
 
     def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
         found = self._visitors.identify(head, answer.peer)
