@@ -579,9 +579,29 @@ class EjectionTests(VisitCase):
         """
         It is broken off for those who are not among the end users any more, and for nobody else.
         """
-        self.bench.add("web", ALICE, "carol", paths=("/elsewhere",), hosts=["a.example"])
+        self.bench.add("web", ALICE, "carol", paths=("/", "/more"), hosts=["web.example"])
         statuses = {user: call.status for user, call in self.calls.items()}
         self.assertEqual(statuses, {ALICE: 0, BOB: 403, "carol": 0})
+
+    def test_paths(self) -> None:
+        """
+        Also what goes on below a path that was taken from the backend, in whatever way it is read.
+        """
+        paths = (b"/a/x?y=/b", b"/b/x", b"/b", b"/a/b%2Fx", b"/", b"/a/%2e%2e/b")
+        calls = {path: self.bench.ask(target=path, fields=known(ALICE)) for path in paths}
+        self.assertEqual({call.status for call in calls.values()}, {0})
+        self.bench.add("web", ALICE, "*@example.com", "carol", paths=("/a",))
+        gone = {path for path, call in calls.items() if call.status == 403}
+        self.assertEqual(gone, {b"/b/x", b"/b", b"/", b"/a/%2e%2e/b"})
+
+    def test_hosts(self) -> None:
+        """
+        Or by the name of a host that was.
+        """
+        other = self.bench.ask(fields=known(ALICE), host=b"Other.example:8080")
+        self.bench.add("web", ALICE, "*@example.com", "carol", hosts=["other.example"])
+        self.assertEqual([call.status for call in self.calls.values()], [403] * 3)
+        self.assertEqual(other.status, 0)
 
     def test_answering(self) -> None:
         """
