@@ -19,6 +19,7 @@ import secrets
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from ipaddress import ip_address
 
 from attrs import define
 from twisted.cred.checkers import ICredentialsChecker
@@ -61,6 +62,9 @@ _MOST_GUESSES = 5
 """Checks under way at once for one address, but of credentials that were right before: others shall have theirs."""
 
 _CHECK_TIMEOUT = 30.0
+
+_MOST_HOPS = 32
+"""Trusted proxies, one behind the other, that are looked at."""
 
 _MOST_USER = 320
 """Characters in the name of an end user: as many as an email address may have."""
@@ -130,18 +134,60 @@ class Approaches:
     def clientOf(self, head: RequestHead, peer: IPeer) -> IPeer | str:
         """
         Say whose failures are to be counted: the peer, or the one from whom trusted proxies had the request.
+
+        @return: the peer where they do not tell; else an IP address.
         """
-        if not self.isTrusted(peer):
+        if not self._trustsAnyone or not self.isTrusted(peer):
             return peer
-        for found in reversed(elements(values(head.fields, b"x-forwarded-for"))):
+        nodes: list[bytes] = elements(values(head.fields, b"x-forwarded-for"))
+        if not nodes:
+            nodes = [
+                _nodeOf(element)
+                for line in values(head.fields, b"forwarded")
+                for element in line.split(b",")
+            ]
+        for node in nodes[: -_MOST_HOPS - 1 : -1]:
             # Further to the left stands what anybody may have made up.
-            host = found.decode("latin-1")
+            host = _addressOf(node)
+            if not host:
+                return peer
             if self._trusts is None or not self._trusts(host):
                 return host
         return peer
 
 
 _PROTO = re.compile(rb"(?:^|[;,])[ \t]*proto=\"?([A-Za-z]+)", re.IGNORECASE).findall
+_FOR = re.compile(
+    rb"(?:^|;)[ \t]*for=(\"?)([0-9A-Fa-f.:\[\]]+)\1[ \t]*(?=;|$)", re.IGNORECASE
+).findall
+
+
+def _nodeOf(element: bytes) -> bytes:
+    """
+    Find the client in one element of Forwarded (RFC 7239, section 4), less its quotes.
+
+    @return: C{b""} if there is none, or the comma before or after it stood between quotes.
+    """
+    found = _FOR(element)
+    if len(found) != 1 or b"\\" in element or element.count(b'"') % 2:
+        return b""
+    node: bytes = found[0][1]
+    return node
+
+
+def _addressOf(node: bytes) -> str:
+    """
+    @return: the IP address in an element of X-Forwarded-For or a node of Forwarded, without brackets and port, or
+        C{""} if it has none.
+    """
+    if node.startswith(b"["):
+        node = node[1:].partition(b"]")[0]
+    elif node.count(b":") == 1:
+        node = node.partition(b":")[0]
+    try:
+        return str(ip_address(node.partition(b"%")[0].decode("latin-1")))
+    except ValueError:
+        return ""
 
 
 @define(eq=False)

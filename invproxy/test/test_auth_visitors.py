@@ -614,13 +614,51 @@ class ApproachTests(SynchronousTestCase):
             ((b"1.2.3.4, 198.51.100.1",), "198.51.100.1"),
             ((b"1.2.3.4, 198.51.100.1, 192.0.2.9",), "198.51.100.1"),
             ((b"1.2.3.4", b"198.51.100.1"), "198.51.100.1"),
-            ((b"1.2.3.4, unknown",), "unknown"),
+            ((b"203.0.113.9:51234",), "203.0.113.9"),
+            ((b"1.2.3.4, [2001:db8::1]:443",), "2001:db8::1"),
+            ((b"2001:DB8:0::1",), "2001:db8::1"),
+            ((b"198.51.100.1, 192.0.2.9:80",), "198.51.100.1"),
         ):
             self.assertEqual(self.clientOf(self.proxy, *chains), client)
         self.assertIs(self.clientOf(self.proxy, b"192.0.2.8, 192.0.2.9"), self.proxy)
+        for chain in (b"1.2.3.4, unknown", b"1.2.3.4, \xe9", b"1.2.3.4, 5.6.7", b"[::1"):
+            expected = "::1" if chain == b"[::1" else self.proxy
+            self.assertEqual(self.clientOf(self.proxy, chain), expected)
+        many = b"198.51.100.1" + b", 192.0.2.9" * 5000
+        self.assertIs(self.clientOf(self.proxy, many), self.proxy)
         self.approaches = Approaches(trustsUnix=True)
         self.assertEqual(self.clientOf(self.unix, b"1.2.3.4, 198.51.100.1"), "198.51.100.1")
         self.assertIs(self.clientOf(self.proxy, b"198.51.100.1"), self.proxy)
+
+    def test_forwarded(self) -> None:
+        """
+        The same where trusted proxies send only Forwarded, whatever clients put into it.
+        """
+        for lines, client in (
+            ((b"for=198.51.100.1",), "198.51.100.1"),
+            ((b"for=1.2.3.4, for=198.51.100.1;proto=https;by=_x",), "198.51.100.1"),
+            ((b"for=1.2.3.4", b"proto=https; For=198.51.100.1"), "198.51.100.1"),
+            ((b'for=1.2.3.4,for="198.51.100.1:51234", for=192.0.2.9',), "198.51.100.1"),
+            ((b'for="[2001:db8::1]:443"',), "2001:db8::1"),
+            ((b'for=", for=198.51.100.1',), "198.51.100.1"),
+            ((b"for=1.2.3.4, for=_hidden",), None),
+            ((b"for=1.2.3.4, for=unknown",), None),
+            ((b"for=1.2.3.4, proto=https",), None),
+            ((b"for=198.51.100.1;for=1.2.3.4",), None),
+            ((b'for=198.51.100.1;host="a,for=1.2.3.4"',), None),
+            ((b'for=198.51.100.1;host="a,for=1.2.3.4;b"',), None),
+            ((b'for=198.51.100.1;host="a,for=1.2.3.4;b=\\""',), None),
+            ((b"xfor=198.51.100.1",), None),
+            ((b"",), None),
+        ):
+            fields = [(b"Forwarded", line) for line in lines]
+            found = self.approaches.clientOf(requestHead(fields=fields), self.proxy)
+            self.assertEqual(found, client or self.proxy, lines)
+        fields = [(b"Forwarded", b"for=1.2.3.4"), (b"X-Forwarded-For", b"198.51.100.1")]
+        found = self.approaches.clientOf(requestHead(fields=fields), self.proxy)
+        self.assertEqual(found, "198.51.100.1")
+        found = self.approaches.clientOf(requestHead(fields=fields), self.stranger)
+        self.assertIs(found, self.stranger)
 
     def isSecure(self, peer: FakePeer, *fields: tuple[bytes, bytes]) -> bool:
         return self.approaches.isSecure(requestHead(fields=fields), peer)
