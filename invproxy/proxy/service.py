@@ -149,7 +149,12 @@ class ProxyService(Service):
             "public": self._site(self.resource),
             "agents": self._site(self._agents),
             "certified": self._site(self._agents, takesCertificates=True),
-            "admin": StreamingSite(adminOrigin(admin, reactor), reactor, limits=settings.limits),
+            "admin": StreamingSite(
+                adminOrigin(admin, reactor),
+                reactor,
+                limits=settings.limits,
+                maxConnections=_MOST_ADMINISTRATORS,
+            ),
         }
         self._ports: list[IListeningPort] = []
         self._ready = False
@@ -280,6 +285,9 @@ class ProxyService(Service):
 
 _OPTIONS = {"public": "listen", "agents": "agent-listen", "admin": "admin-listen"}
 """By which option each kind of endpoint is given, for errors."""
+
+_MOST_ADMINISTRATORS = 256
+"""Connections at the admin endpoint: each may have a body of a mebibyte under way."""
 
 _BACKLOG = 1024
 """Connections that the kernel holds until they are accepted: enough for all agents that come back at once."""
