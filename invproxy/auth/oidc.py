@@ -207,7 +207,7 @@ class Provider:
             url = document.get(name)
             if url is None and name == "userinfo_endpoint":
                 continue
-            if not isinstance(url, str) or not url.isascii() or not isSafe(url):
+            if not isinstance(url, str) or not isSafe(url):
                 raise FetchError(f"its {name} is not a URL that begins with https://")
             urls[name] = url
         methods = document.get("token_endpoint_auth_methods_supported")

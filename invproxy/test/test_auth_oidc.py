@@ -302,6 +302,7 @@ class BeginTests(ProviderCase):
             {"authorization_endpoint": "http://provider.example/authorize"},
             {"authorization_endpoint": "javascript:alert(1)"},
             {"authorization_endpoint": f"{ISSUER}/\xe9"},
+            {"authorization_endpoint": f"{ISSUER}/\r\nSet-Cookie: a=b"},
             {"token_endpoint": ["x"]},
             {"token_endpoint": "http://provider.example/token"},
             {"userinfo_endpoint": "http://provider.example/userinfo"},
