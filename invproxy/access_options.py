@@ -5,13 +5,14 @@ The server's options about the registry and about agents' credentials, and what 
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING, cast
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from invproxy.auth.fetching import isSafe
-from invproxy.descriptions import kindOf
+from invproxy.descriptions import kindOf, tokens
 from invproxy.endpoints import isReachable
 from invproxy.errors import ConfigError
 from invproxy.options import Option, Values
@@ -233,6 +234,95 @@ def checkExposure(values: Values, warnings: list[str]) -> None:
                     f"{endpoint} has no TLS: unless something in front of it has, agents' tokens"
                     " can be read on their way."
                 )
+    _checkTrust(values, warnings)
+    _checkAdmin(values, warnings)
+
+
+def _checkTrust(values: Values, warnings: list[str]) -> None:
+    """
+    See that not just anybody can pass for a trusted proxy.
+    """
+    trusted = values["trusted-proxies"]
+    insecure = values["insecure-open"]
+    if trusted.networks or trusted.unix:
+        for name in ("listen", "agent-listen"):
+            for endpoint in values[name]:
+                if kindOf(endpoint) != "haproxy" or not isReachable(endpoint):
+                    continue
+                why = (
+                    "whoever can reach it may say, in a PROXY header, that they are one of"
+                    " --trusted-proxies"
+                )
+                if not insecure:
+                    raise values.fault(
+                        name,
+                        f"{why}; let the load balancer alone reach it, by interface=127.0.0.1 or"
+                        " unix:, leave out --trusted-proxies, or give --insecure-open if a firewall"
+                        " sees to that",
+                        endpoint,
+                    )
+                warnings.append(f"{endpoint}: {why} (--insecure-open).")
+    userHeader = values["user-header"]
+    if (
+        userHeader
+        and _trustsAll(trusted.networks)
+        and any(isReachable(endpoint) for endpoint in values["listen"])
+    ):
+        field = userHeader.decode("ascii")
+        why = (
+            f"with --user-header {field} whoever can reach the server is whoever they say they are"
+        )
+        if not insecure:
+            raise values.fault(
+                "trusted-proxies",
+                f"{why}: name the addresses of your proxies alone, or give --insecure-open",
+            )
+        warnings.append(f"--trusted-proxies has all addresses, and {why} (--insecure-open).")
+    if trusted.unix:
+        for endpoint in values["listen"]:
+            if _isForEverybody(endpoint):
+                warnings.append(
+                    f"{endpoint} is open to every program on this machine, and all of them count as"
+                    " trusted proxies (--trusted-proxies unix): add mode=660."
+                )
+    isNamed = values["auth"] or values["oidc-issuer"] or values["database"]
+    if userHeader and (trusted.networks or trusted.unix) and not isNamed:
+        warnings.append(
+            "--user-header protects nothing in open mode: it tells backends who somebody is, and"
+            " whoever is not named gets to them as well. Give --database to say who may visit what."
+        )
+
+
+def _trustsAll(networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    """
+    Are all addresses of a version of IP among these?
+    """
+    old = [network for network in networks if isinstance(network, IPv4Network)]
+    new = [network for network in networks if isinstance(network, IPv6Network)]
+    return any(network.prefixlen == 0 for network in collapse_addresses(old)) or any(
+        network.prefixlen == 0 for network in collapse_addresses(new)
+    )
+
+
+def _isForEverybody(endpoint: str) -> bool:
+    """
+    May every user of the machine connect to this UNIX socket? That takes leave to write to it.
+    """
+    parts = tokens(endpoint)
+    words = [part[0] for part in parts if len(part) == 1]
+    while words[:1] == ["haproxy"]:
+        words = words[1:]
+    if words[:1] != ["unix"]:
+        return False
+    modes = [part[1] for part in parts if len(part) == 2 and part[0] == "mode"]
+    try:
+        return bool(int((modes or words[2:3] or ["666"])[-1], 8) & 0o002)
+    except ValueError:
+        return True
+
+
+def _checkAdmin(values: Values, warnings: list[str]) -> None:
+    insecure = values["insecure-open"]
     admin = values["admin-listen"]
     if admin == "none" or not isReachable(admin) or values["admin-token-file"]:
         return
@@ -242,10 +332,11 @@ def checkExposure(values: Values, warnings: list[str]) -> None:
             "others can reach it, so --admin-token-file must be given, or it must be on loopback"
             " (interface=127.0.0.1) or unix:, or --insecure-open must be given",
         )
-    warnings.append(
-        f"The admin endpoint on {admin} has no token: only programs on this machine are let in"
-        " (--insecure-open)."
-    )
+    if kindOf(admin) == "haproxy":
+        who = "whoever says, in a PROXY header, that they are on this machine is let in"
+    else:
+        who = "only programs on this machine are let in"
+    warnings.append(f"The admin endpoint on {admin} has no token: {who} (--insecure-open).")
 
 
 def _servesAgents(values: Values, name: str) -> bool:

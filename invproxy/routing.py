@@ -87,6 +87,9 @@ _canBeReadTwice = re.compile(rb"[%;\\]|//|/\.").search
 _isIntricate = re.compile(rb"[;\\]|//|/\.").search
 """Tells those of them that are so even before anything is decoded."""
 
+_LONGEST_READ = 2048
+"""Bytes of a path that can be read in several ways: to list these takes ten times as long as all else that is done."""
+
 _LONGEST_KEPT = 512
 """Bytes of a path whose readings are remembered: those of one page are asked for again and again."""
 
@@ -115,7 +118,7 @@ class RegistryRouter:
         @param user: the end user, or C{""} for nobody.
         @raise Fault: no-backend if there is nothing here for anybody; unauthenticated or forbidden if there is, but not
             for this user; agent-offline; registry-unavailable; bad-request if servers might read the path in
-            different ways that lead to different backends.
+            different ways that lead to different backends, or the path is too long to find out.
         """
         host = head.host or b""
         path = head.path()
@@ -142,7 +145,12 @@ class RegistryRouter:
         See that a path leads to the same backend however it is read. Else C{/public/..%2Fprivate} would be let in as
         something below C{/public}, and be served as C{/private}.
         """
-        found = _readingsOf(path) if len(path) <= _LONGEST_KEPT else readings(path)
+        size = len(path)
+        if size > _LONGEST_READ:
+            raise Fault(
+                BAD_REQUEST, f"a path of more than {_LONGEST_READ} bytes with %, ;, // or /."
+            )
+        found = _readingsOf(path) if size <= _LONGEST_KEPT else readings(path)
         for reading in found:
             if reading != path and routes.find(user, host, reading) is not record:
                 raise Fault(BAD_REQUEST, "the path can be read in two ways")

@@ -158,7 +158,8 @@ TABLE = (
     switch(
         "insecure-open",
         "Allow open mode, where any agent may serve any backend, on an endpoint that others can"
-        " reach, and an admin endpoint without a token there.",
+        " reach, and by any name; an admin endpoint without a token there; and trusted proxies for"
+        " which anybody there can pass.",
     ),
     Option(
         "trusted-proxies",
@@ -460,6 +461,7 @@ def assemble(
         agentAuthorities=plan.access.authorities,
         checkers=plan.visitors.checkers,
         oidc=plan.visitors.oidc,
+        onlyOwnNames=plan.access.database is None and not plan.values["insecure-open"],
     )
     hangup = None
     if accessLog is not None:

@@ -167,7 +167,7 @@ class _Calls:
 
     async def _put(self, record: Backend, request: Request) -> Answer:
         id = record.id
-        former = self._registry.get(id)
+        isThere = self._registry.get(id) is not None
         condition = _condition(request, "if-none-match")
         creates = condition is not None
         if creates:
@@ -176,17 +176,18 @@ class _Calls:
                     400, "bad-parameter", "If-None-Match must be *", field="If-None-Match"
                 )
             # Nothing else may create it between here and there.
-            if former is not None or id in self._creating:
+            if isThere or id in self._creating:
                 raise Problem(412, "precondition-failed", f"there is a backend {id!r} already")
             self._creating.add(id)
         try:
-            isNew = await self._registry.put(record, match=_condition(request, "if-match"))
+            # Not what was there before: others may have their turn in between.
+            former = await self._registry.put(record, match=_condition(request, "if-match"))
         finally:
             if creates:
                 self._creating.discard(id)
-        action = "created" if isNew else "changed"
-        self._audit.note(request, action, id, what=_differences(None if isNew else former, record))
-        if not isNew:
+        action = "created" if former is None else "changed"
+        self._audit.note(request, action, id, what=_differences(former, record))
+        if former is not None:
             return _shown(self._known(id))
         return _shown(record, 201, [("Location", f"/api/backends/{quote(id, safe='')}")])
 

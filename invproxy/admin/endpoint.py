@@ -35,9 +35,13 @@ _HEADERS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 class Endpoint(Resource):
     """
     What there is at one path, or at several of one kind. GET serves HEAD, too; OPTIONS is answered by itself.
+
+    @ivar takesNoBody: whether requests are answered without a look at their bodies; see L{ResourceOrigin
+        <invproxy.resources.ResourceOrigin>}.
     """
 
     isLeaf = True
+    takesNoBody = False
 
     def methods(self, request: Request) -> Mapping[bytes, Handler]:
         """
@@ -66,6 +70,7 @@ class At(Endpoint):
         """
         super().__init__()
         self._handlers = {method.encode("ascii"): handler for method, handler in handlers.items()}
+        self.takesNoBody = handlers.keys().isdisjoint(("PATCH", "POST", "PUT"))
 
     def methods(self, request: Request) -> Mapping[bytes, Handler]:
         if request.postpath:
@@ -75,8 +80,11 @@ class At(Endpoint):
 
 class Refusing(Endpoint):
     """
-    Answers every request with the same problem.
+    Answers every request with the same problem, as soon as its head is there: who may not do anything here shall not
+    have us keep a body, either.
     """
+
+    takesNoBody = True
 
     def __init__(self, problem: Problem) -> None:
         """
@@ -93,6 +101,8 @@ class Branch(Resource):
     """
     A Resource whose children are all there is.
     """
+
+    takesNoBody = True
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         return Refusing(nothingHere())

@@ -137,7 +137,10 @@ def isLoopback(request: Request) -> bool:
     peer = request.getClientAddress()
     if not isinstance(peer, IPv4Address | IPv6Address):
         return isinstance(peer, UNIXAddress)
-    address = ip_address(peer.host.partition("%")[0])
+    try:
+        address = ip_address(peer.host.partition("%")[0])
+    except ValueError:  # a header of the PROXY protocol may say anything
+        return False
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback
 

@@ -23,6 +23,7 @@ _PROBLEMS = {
     401: "The token is missing or wrong.",
     403: "Not from there: the peer, the Host or the Origin is not allowed.",
     404: "There is no such backend or token.",
+    408: "The body did not come within 30 seconds.",
     409: "It does not go together with what there is, or there is no registry (open mode).",
     412: "The condition does not hold: it was changed meanwhile.",
     413: "The body is larger than 1 MiB.",
@@ -159,7 +160,7 @@ def _paths() -> Schema:
                 "summary": "Create a backend, or replace the one with its ID.",
                 "parameters": _conditions(),
                 "requestBody": _body("NewBackend"),
-                "responses": _responses(_replaced(), *(400, 409, 412, 413, *_EVERYWHERE)),
+                "responses": _responses(_replaced(), *(400, 408, 409, 412, 413, *_EVERYWHERE)),
             },
         },
         "/api/backends/{id}": {
@@ -179,7 +180,7 @@ def _paths() -> Schema:
                 "summary": "Create or replace it; the body may leave out the ID.",
                 "parameters": _conditions(),
                 "requestBody": _body("NewBackend"),
-                "responses": _responses(_replaced(), *(400, 409, 412, 413, *_EVERYWHERE)),
+                "responses": _responses(_replaced(), *(400, 408, 409, 412, 413, *_EVERYWHERE)),
             },
             "delete": {
                 "operationId": "removeBackend",
@@ -210,7 +211,7 @@ def _paths() -> Schema:
                 "requestBody": _body("NewToken"),
                 "responses": _responses(
                     _ok("It is made.", {"$ref": "#/components/schemas/MintedToken"}, status="201"),
-                    *(400, 404, 409, 413, *_EVERYWHERE),
+                    *(400, 404, 408, 409, 413, *_EVERYWHERE),
                 ),
             },
         },

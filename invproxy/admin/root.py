@@ -26,6 +26,9 @@ from invproxy.mailbox import Mailboxes
 from invproxy.registry.registry import Registry
 from invproxy.resources import ResourceOrigin
 
+_BODY_TIMEOUT = 30.0
+"""Seconds for the body of a request."""
+
 
 class AdminResource(Branch):
     """
@@ -74,9 +77,13 @@ class AdminResource(Branch):
 
 def adminOrigin(resource: AdminResource, clock: IReactorTime) -> IOrigin:
     """
-    Make of it what our own site serves.
+    Make of it what our own site serves. Who is not let in is told so at once, before any of the body has come.
 
     @param resource: the root.
     @param clock: what tells the time.
     """
-    return ProblemOrigin(ResourceOrigin(resource, clock=clock, maxBody=MAX_BODY))
+    # All bodies are JSON, whatever they say: nothing is to be parsed as a form.
+    origin = ResourceOrigin(
+        resource, clock=clock, maxBody=MAX_BODY, bodyTimeout=_BODY_TIMEOUT, parsesForms=False
+    )
+    return ProblemOrigin(origin)

@@ -64,13 +64,41 @@ def bearerOf(head: RequestHead) -> bytes | None:
     return found[1] if found else None
 
 
+_isOwnName = re.compile(
+    # Browsers take what consists of digits and dots for an address, and ask no DNS for localhost (RFC 6761, 6.3).
+    rb"(?:\[[0-9a-f:.]+\]|[0-9.]+|(?:[0-9a-z_-]+\.)*localhost\.?)?(?::[0-9]*)?",
+    re.IGNORECASE,
+).fullmatch
+
+
 @implementer(IAgentAuthenticator)
 class OpenAgents:
     """
     Lets in every agent for every backend: open mode.
+
+    Where nobody but programs on this machine shall be one, pages in its browser must not, either. Somebody's DNS may
+    let their name lead here, and to a browser what is here then belongs to the page (DNS rebinding); but it says by
+    that name where it thinks it is.
     """
 
+    def __init__(self, *, onlyOwnNames: bool = False) -> None:
+        """
+        @param onlyOwnNames: whether to refuse calls for a Host that is neither an IP address nor C{localhost}. Not on
+            UNIX sockets, which no page can reach.
+        """
+        self._onlyOwnNames = onlyOwnNames
+
     def authenticate(self, head: RequestHead, peer: IPeer, backend: str) -> Credential:
+        if (
+            self._onlyOwnNames
+            and not _isOwnName(head.host or b"")
+            and getattr(peer.address, "host", None) is not None
+        ):
+            raise Fault(
+                FORBIDDEN,
+                "in open mode agents must call this proxy by an IP address or localhost, not by a"
+                " name, unless it was started with --insecure-open",
+            )
         return _ANYBODY
 
 

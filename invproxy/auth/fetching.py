@@ -4,12 +4,13 @@ Small documents over the network: what issuers of identities publish.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IProtocol,
@@ -26,6 +27,8 @@ _TIMEOUT = 10.0
 
 _MOST_BYTES = 1 << 20
 
+_isPlain = re.compile(r"[\x21-\x7e]+").fullmatch
+
 Fetch = Callable[[str], "Deferred[bytes]"]
 """What gets the document at a URL, or fails."""
 
@@ -40,6 +43,8 @@ def isSafe(url: str) -> bool:
     """
     Say whether nobody on the way can change what comes from a URL: it is https, or on this machine.
     """
+    if not _isPlain(url):
+        return False  # urlsplit leaves line ends out, and who goes on with the URL does not
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -121,7 +126,7 @@ class Fetcher:
             body = _Body(response.code, only)
             response.deliverBody(body)
             return response.code, await body.whole
-        except FetchError:
+        except (CancelledError, FetchError):
             raise
         except Exception as error:
             raise FetchError(_textOf(error)) from None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jws import JWSRegistry, deserialize_compact, extract_compact
 from joserfc.jwt import JWTClaimsRegistry
@@ -27,6 +27,12 @@ SKEW = 60.0
 
 _MOST_RECALLED = 10000
 """Tokens that are remembered as verified."""
+
+_LONGEST = 24 * 3600.0
+"""
+Seconds for which a token counts, and what it has opened lasts, without another look at whether its issuer still has the
+key.
+"""
 
 _LATEST = 1 << 40
 """Seconds since the epoch beyond which no time is taken at its word, as it may be more than a float holds."""
@@ -48,8 +54,21 @@ _HEADERS = _Headers(algorithms=list(ALGORITHMS), strict_check_header=False)
 
 @frozen
 class _Verified:
+    """
+    A token that was verified.
+
+    @ivar identity: whom it names, for as long as that counts without a look at the keys.
+    @ivar expires: until when it is valid.
+    @ivar thumbprint: that of the key which signed it.
+    @ivar generation: that of the keys when it was looked for last.
+    @ivar renewAt: when to look for it again in any case.
+    """
+
     identity: Identity
-    generation: int
+    expires: float
+    thumbprint: str
+    generation: int = 0
+    renewAt: float = 0.0
 
 
 @implementer(IVerifier)
@@ -98,15 +117,33 @@ class JWTVerifier:
         verified = self._verified.get(digest)
         if verified is None:
             return None
+        keys = self._keys
+        keys.refresh()
+        now = self._clock.seconds()
+        if verified.generation != keys.generation or now >= verified.renewAt:
+            if not keys.has(verified.thumbprint):
+                del self._verified[digest]
+                return None
+            # The signature is as good as it was.
+            verified = self._verified[digest] = self._counted(verified)
         identity = verified.identity
         assert identity.expires is not None
-        if (
-            identity.expires <= self._clock.seconds()
-            or verified.generation != self._keys.generation
-        ):
+        if identity.expires <= now:
             del self._verified[digest]
             return None
         return identity
+
+    def _counted(self, verified: _Verified) -> _Verified:
+        """
+        Say until when a token counts whose key is known at this time.
+        """
+        now = self._clock.seconds()
+        return evolve(
+            verified,
+            identity=evolve(verified.identity, expires=min(verified.expires, now + _LONGEST)),
+            generation=self._keys.generation,
+            renewAt=now + _LONGEST / 2,
+        )
 
     def verify(self, text: bytes, digest: bytes) -> Identity | Deferred[Identity]:
         kid, alg = self._readHeader(text)
@@ -139,10 +176,12 @@ class JWTVerifier:
         else:
             raise unauthenticated("the JWT's signature is wrong")
         identity = self._read(payload)
+        assert identity.expires is not None
+        verified = self._counted(_Verified(identity, identity.expires, key.thumbprint()))
         if len(self._verified) >= self._mostRecalled:
             del self._verified[next(iter(self._verified))]
-        self._verified[digest] = _Verified(identity, self._keys.generation)
-        return identity
+        self._verified[digest] = verified
+        return verified.identity
 
     def _read(self, payload: bytes) -> Identity:
         try:

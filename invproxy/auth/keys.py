@@ -154,6 +154,7 @@ class Keys:
         self._issuer = issuer
         self._where = jwks
         self._keys: Sequence[_Known] | None = None
+        self._thumbprints: frozenset[str] = frozenset()
         self._document = b""
         self._askedAt: float | None = None
         self._fetchedAt = 0.0
@@ -176,16 +177,30 @@ class Keys:
         @return: the keys, perhaps later; none if there is no such key.
         @raise Fault: (issuer-unavailable) if they cannot be had; a Deferred fails with it.
         """
+        self.refresh()
         found = self._matching(kid, alg)
         if found:
-            if self._clock.seconds() - self._fetchedAt > _REFRESH:
-                self._ask()
             return found
         if not self._ask():
             return self._settled(kid, alg)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting.addCallback(lambda _: self._settled(kid, alg))
+
+    def refresh(self) -> None:
+        """
+        Ask for them again if they are old, so that what the issuer has withdrawn is forgotten. Nobody waits for that.
+        """
+        if self._clock.seconds() - self._fetchedAt > _REFRESH:
+            self._ask()
+
+    def has(self, thumbprint: str) -> bool:
+        """
+        Say whether the issuer still has a key.
+
+        @param thumbprint: that of the key (RFC 7638).
+        """
+        return thumbprint in self._thumbprints
 
     def _matching(self, kid: object, alg: str) -> Sequence[PublicKey]:
         return [known.key for known in self._keys or () if known.fits(kid, alg)]
@@ -229,11 +244,12 @@ class Keys:
         return await maybeDeferred(_readFile, where)
 
     def _fetched(self, document: bytes) -> None:
-        self._fetchedAt = self._clock.seconds()
         if document != self._document:
             self._keys = parseKeys(document)
+            self._thumbprints = frozenset(known.key.thumbprint() for known in self._keys)
             self._document = document
             self.generation += 1
+        self._fetchedAt = self._clock.seconds()
         if self._problem:
             _log.info("keys of {issuer} fetched after all", issuer=self._name())
         self._problem = ""

@@ -19,9 +19,10 @@ from attrs import frozen
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, deserialize_compact, extract_compact
 from oauthlib.oauth2 import WebApplicationClient
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from invproxy.auth.attempts import Attempt
 from invproxy.auth.fetching import Fetcher, FetchError, isSafe
@@ -82,7 +83,8 @@ class Provider:
         self._clock = clock
         self._fetcher = fetcher
         self._settings = settings
-        self._lock = DeferredLock()
+        self._isFetching = False
+        self._waiting: set[Deferred[None]] = set()
         self._metadata: _Metadata | None = None
         self._keys: Keys | None = None
         self._fetchedAt = self._failedAt = float("-inf")
@@ -143,23 +145,29 @@ class Provider:
     # What the provider says of itself.
 
     async def _find(self) -> _Metadata:
-        now = self._clock.seconds()
-        if self._metadata is None or now - self._fetchedAt > _REFRESH:
-            await self._lock.acquire()
-            try:
-                await self._fetch()
-            finally:
-                self._lock.release()
+        if self._metadata is None or self._clock.seconds() - self._fetchedAt > _REFRESH:
+            await self._refreshed()
         if self._metadata is None:
             raise Fault(ISSUER_UNAVAILABLE)
         return self._metadata
 
-    async def _fetch(self) -> None:
+    def _refreshed(self) -> Deferred[None]:
+        """
+        Fetch it, unless that failed just now. All who ask meanwhile wait for the same fetch, which goes on when any of
+        them leaves.
+        """
         now = self._clock.seconds()
-        if (
-            self._metadata is not None and now - self._fetchedAt <= _REFRESH
-        ) or now - self._failedAt < _ASK_AGAIN:
-            return  # who had the lock before has been there
+        if not self._isFetching and now - self._failedAt < _ASK_AGAIN:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._waiting.discard)
+        self._waiting.add(waiting)
+        if not self._isFetching:
+            self._isFetching = True
+            fetching = Deferred.fromCoroutine(self._fetch())
+            fetching.addErrback(self._broken).addCallback(self._fetched)
+        return waiting
+
+    async def _fetch(self) -> None:
         base = self._settings.issuer.removesuffix("/")
         try:
             found = await self._send("GET", f"{base}/.well-known/openid-configuration")
@@ -179,6 +187,16 @@ class Provider:
             _log.info("{issuer} can be asked after all", issuer=self._settings.issuer)
         self._problem = ""
 
+    def _broken(self, failure: Failure) -> None:
+        self._failedAt = self._clock.seconds()
+        _log.failure("{issuer} could not be asked", failure, issuer=self._settings.issuer)
+
+    def _fetched(self, _: None) -> None:
+        self._isFetching = False
+        waiting, self._waiting = self._waiting, set()
+        while waiting:
+            waiting.pop().callback(None)
+
     def _read(self, document: Mapping[str, Any]) -> _Metadata:
         issuer = document.get("issuer")
         # People leave the slash at the end out that some issuers have.
@@ -189,7 +207,7 @@ class Provider:
             url = document.get(name)
             if url is None and name == "userinfo_endpoint":
                 continue
-            if not isinstance(url, str) or not url.isascii() or not isSafe(url):
+            if not isinstance(url, str) or not isSafe(url):
                 raise FetchError(f"its {name} is not a URL that begins with https://")
             urls[name] = url
         methods = document.get("token_endpoint_auth_methods_supported")

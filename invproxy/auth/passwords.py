@@ -17,8 +17,7 @@ import secrets
 import threading
 import unicodedata
 from base64 import b64decode, b64encode
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import field, frozen
 from twisted.cred.checkers import ICredentialsChecker
@@ -236,7 +235,7 @@ class ScryptFileChecker:
         self._lock = threading.Lock()
         self._state = _stateOf(path)
         self._users = readPasswords(path)
-        self._nobody = _nobodyAmong(self._users)
+        self._nobody = _Nobody.among(self._users)
 
     def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
         """
@@ -262,7 +261,7 @@ class ScryptFileChecker:
         except UnicodeDecodeError:
             hashed = None
         if hashed is None:
-            self._nobody.matches(password)
+            self._nobody.named(username).matches(password)
             return False
         return hashed.matches(password)
 
@@ -276,7 +275,7 @@ class ScryptFileChecker:
                 except ConfigError as error:
                     _log.error("{error}; what it said before stands", error=str(error))
                 else:
-                    self._nobody = _nobodyAmong(self._users)
+                    self._nobody = _Nobody.among(self._users)
                     _log.info("{path} was changed, and read anew", path=self._path)
             return self._users
 
@@ -289,10 +288,34 @@ def _stateOf(path: str) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _nobodyAmong(users: dict[str, Hashed]) -> Hashed:
+@frozen
+class _Nobody:
     """
-    Make a hash that takes as long to check as those of the users do.
+    Stands for the names that are not in a file: each has a cost as if it were, and always the same one; as many have
+    each cost as of the users do.
+
+    @ivar hashes: one for each user, in the order of their costs.
+    @ivar key: what decides which name has which, and stays as long as the file does, also after a restart.
     """
-    costs = Counter((hashed.ln, hashed.r, hashed.p) for hashed in users.values())
-    [((ln, r, p), _)] = costs.most_common(1) or [(_COST, 1)]
-    return Hashed(ln, r, p, secrets.token_bytes(16), secrets.token_bytes(32))
+
+    hashes: Sequence[Hashed]
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def among(cls, users: dict[str, Hashed]) -> _Nobody:
+        """
+        Make it for the users of a file.
+        """
+        costs = sorted((hashed.ln, hashed.r, hashed.p) for hashed in users.values()) or [_COST]
+        blanks = {
+            cost: Hashed(*cost, secrets.token_bytes(16), secrets.token_bytes(32)) for cost in costs
+        }
+        secret = min((hashed.digest for hashed in users.values()), default=secrets.token_bytes(32))
+        return cls([blanks[cost] for cost in costs], secret)
+
+    def named(self, username: bytes) -> Hashed:
+        """
+        Give the hash for a name, which no password matches.
+        """
+        chosen = hashlib.blake2b(username, key=self.key, digest_size=8).digest()
+        return self.hashes[int.from_bytes(chosen, "big") * len(self.hashes) >> 64]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from attrs import define, field
@@ -176,15 +177,18 @@ def _refusal(wait: float) -> Fault:
 def keyOf(peer: IPeer | str) -> str:
     """
     Name what failures are counted for: an IPv4 address; of IPv6 the /64, as whoever has one address has all of it;
-    C{"unix"} for all peers on UNIX sockets.
+    C{"unix"} for all peers on UNIX sockets, C{"unknown"} for all whose address is none.
     """
     host = peer if isinstance(peer, str) else getattr(peer.address, "host", None)
-    if host is None:
-        return "unix"
+    return "unix" if host is None else _keyOfHost(host)
+
+
+@lru_cache(maxsize=4096)
+def _keyOfHost(host: str) -> str:
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
-        return host[:64]
+        return "unknown"  # who knows what it is: it is not for the log
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)

@@ -8,7 +8,7 @@ Who visits: how the end user of a request is found out. Several ways may be open
 
 Who shows nothing is nobody, C{""}, and may visit what is for everybody.
 
-Checking a password takes long on purpose, so what was found right is remembered for a minute, by a keyed hash. The
+Checking a password takes long on purpose, so what was found right is taken for right for a minute, by a keyed hash. The
 same credentials that come many times at once, as a browser's do, are checked once.
 """
 
@@ -19,7 +19,9 @@ import secrets
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from ipaddress import ip_address
 
+from attrs import define
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed, UnhandledCredentials
@@ -30,7 +32,7 @@ from twisted.python.failure import Failure
 
 from invproxy.auth.cookies import SESSION, nameOf, takeOwn
 from invproxy.auth.sessions import Session, Sessions
-from invproxy.auth.throttle import Throttle
+from invproxy.auth.throttle import Throttle, keyOf
 from invproxy.errors import BAD_REQUEST, INTERNAL, TOO_MANY_ATTEMPTS, UNAUTHENTICATED, Fault
 from invproxy.http1.fields import elements, value, values
 from invproxy.http1.heads import RequestHead, isAuthority
@@ -38,14 +40,31 @@ from invproxy.interfaces import IPeer
 
 _log = Logger(namespace="invproxy.auth")
 
-_REMEMBERED = 60.0
+_FRESH = 60.0
 """Seconds for which credentials that were found right need not be checked again."""
 
+_REMEMBERED = 12 * 3600.0
+"""
+Seconds for which it is remembered that they were right, and where: there nobody who guesses can lock them out.
+"""
+
 _MOST_REMEMBERED = 10_000
+_MOST_PLACES = 16
+"""Places where the same credentials are remembered."""
+
 _MOST_CHECKS = 100
-"""Checks under way at once, by all peers together: more would wait too long to be of use."""
+"""
+Checks under way at once, by all peers together: more would wait too long to be of use. As many again are for
+credentials that were right before.
+"""
+
+_MOST_GUESSES = 5
+"""Checks under way at once for one address, but of credentials that were right before: others shall have theirs."""
 
 _CHECK_TIMEOUT = 30.0
+
+_MOST_HOPS = 32
+"""Trusted proxies, one behind the other, that are looked at."""
 
 _MOST_USER = 320
 """Characters in the name of an end user: as many as an email address may have."""
@@ -115,18 +134,83 @@ class Approaches:
     def clientOf(self, head: RequestHead, peer: IPeer) -> IPeer | str:
         """
         Say whose failures are to be counted: the peer, or the one from whom trusted proxies had the request.
+
+        @return: the peer where they do not tell; else an IP address.
         """
-        if not self.isTrusted(peer):
+        if not self._trustsAnyone or not self.isTrusted(peer):
             return peer
-        for found in reversed(elements(values(head.fields, b"x-forwarded-for"))):
+        nodes: list[bytes] = elements(values(head.fields, b"x-forwarded-for"))
+        if not nodes:
+            nodes = [
+                _nodeOf(element)
+                for line in values(head.fields, b"forwarded")
+                for element in line.split(b",")
+            ]
+        for node in nodes[: -_MOST_HOPS - 1 : -1]:
             # Further to the left stands what anybody may have made up.
-            host = found.decode("latin-1")
+            host = _addressOf(node)
+            if not host:
+                return peer
             if self._trusts is None or not self._trusts(host):
                 return host
         return peer
 
 
 _PROTO = re.compile(rb"(?:^|[;,])[ \t]*proto=\"?([A-Za-z]+)", re.IGNORECASE).findall
+_FOR = re.compile(
+    rb"(?:^|;)[ \t]*for=(\"?)([0-9A-Fa-f.:\[\]]+)\1[ \t]*(?=;|$)", re.IGNORECASE
+).findall
+
+
+def _nodeOf(element: bytes) -> bytes:
+    """
+    Find the client in one element of Forwarded (RFC 7239, section 4), less its quotes.
+
+    @return: C{b""} if there is none, or the comma before or after it stood between quotes.
+    """
+    found = _FOR(element)
+    if len(found) != 1 or b"\\" in element or element.count(b'"') % 2:
+        return b""
+    node: bytes = found[0][1]
+    return node
+
+
+def _addressOf(node: bytes) -> str:
+    """
+    @return: the IP address in an element of X-Forwarded-For or a node of Forwarded, without brackets and port, or
+        C{""} if it has none.
+    """
+    if node.startswith(b"["):
+        node = node[1:].partition(b"]")[0]
+    elif node.count(b":") == 1:
+        node = node.partition(b":")[0]
+    try:
+        return str(ip_address(node.partition(b"%")[0].decode("latin-1")))
+    except ValueError:
+        return ""
+
+
+@define(eq=False)
+class _Known:
+    """
+    Credentials that were found right.
+
+    @ivar name: whose they are.
+    @ivar freshUntil: until when they need not be checked again.
+    @ivar until: until when they are remembered.
+    @ivar places: for whom failures counted where they were right, those used first before others.
+    """
+
+    name: str
+    freshUntil: float
+    until: float
+    places: dict[str, None]
+
+    def add(self, place: str) -> None:
+        self.places.pop(place, None)
+        self.places[place] = None
+        if len(self.places) > _MOST_PLACES:
+            del self.places[next(iter(self.places))]
 
 
 class Visitors:
@@ -164,9 +248,10 @@ class Visitors:
         self._sessions = sessions
         self._userHeader = userHeader
         self._key = secrets.token_bytes(32)
-        # Names, and until when they are remembered, by keyed hashes of credentials; the oldest first.
-        self._known: dict[bytes, tuple[str, float]] = {}
+        # By keyed hashes of credentials; those that were checked longest ago first.
+        self._known: dict[bytes, _Known] = {}
         self._underWay: dict[bytes, list[Deferred[str]]] = {}
+        self._guesses: dict[str, int] = {}
 
     def identify(self, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
         """
@@ -253,32 +338,41 @@ class Visitors:
 
     def _checkBasic(self, given: bytes, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
         key = blake2b(given, key=self._key, digest_size=24).digest()
-        known = self._known.get(key)
-        if known is not None:
-            if self._clock.seconds() < known[1]:
-                return known[0]
-            del self._known[key]
         client = self.approaches.clientOf(head, peer)
-        self.throttle.check(client)
+        place = keyOf(client)
+        now = self._clock.seconds()
+        known = self._known.get(key)
+        isKnownHere = known is not None and now < known.until and place in known.places
+        if not isKnownHere:
+            # What is known elsewhere does not pass, either: whoever guesses would find out for nothing what is in use.
+            self.throttle.check(client)
+        if known is not None and now < known.freshUntil:
+            if not isKnownHere:
+                known.add(place)
+            return known.name
+        mine: Deferred[str] = Deferred()
         waiting = self._underWay.get(key)
-        if waiting is None:
-            pair = _parse(given)
-            if pair is None:
-                self.throttle.fail(client)
-                raise self.challenge("The credentials are not a name, a colon and a password.")
-            if len(self._underWay) >= _MOST_CHECKS:
-                raise Fault(TOO_MANY_ATTEMPTS, "try again in 1 s", b"\r\nRetry-After: 1")
-            self.throttle.attempt(client)
-            waiting = self._underWay[key] = []
-            mine: Deferred[str] = Deferred()
+        if waiting is not None:
             waiting.append(mine)
-            checked = Deferred.fromCoroutine(self._check(*pair))
-            checked.addTimeout(_CHECK_TIMEOUT, self._clock)
-            checked.addErrback(self._broken)
-            checked.addCallback(self._checked, key, client)
             return mine
-        mine = Deferred()
-        waiting.append(mine)
+        pair = _parse(given)
+        if pair is None:
+            self.throttle.fail(client)
+            raise self.challenge("The credentials are not a name, a colon and a password.")
+        if len(self._underWay) >= (_MOST_CHECKS * 2 if isKnownHere else _MOST_CHECKS):
+            raise _tooMany()
+        if not isKnownHere:
+            if self._guesses.get(place, 0) >= _MOST_GUESSES:
+                raise _tooMany()
+            self.throttle.attempt(client)
+            self._guesses[place] = self._guesses.get(place, 0) + 1
+        self._underWay[key] = [mine]
+        checked = Deferred.fromCoroutine(self._check(*pair))
+        checked.addTimeout(_CHECK_TIMEOUT, self._clock)
+        checked.addErrback(self._broken)
+        if not isKnownHere:
+            checked.addCallback(self._guessed, place, client)
+        checked.addCallback(self._checked, key, place)
         return mine
 
     async def _check(self, username: bytes, password: bytes) -> str | None:
@@ -313,15 +407,30 @@ class Visitors:
         _log.error("Credentials could not be checked: {kind}", kind=type(failure.value).__name__)
         return Fault(INTERNAL)
 
-    def _checked(self, outcome: str | Fault | None, key: bytes, client: IPeer | str) -> None:
-        waiting = self._underWay.pop(key)
+    def _guessed(
+        self, outcome: str | Fault | None, place: str, client: IPeer | str
+    ) -> str | Fault | None:
+        left = self._guesses.pop(place) - 1
+        if left:
+            self._guesses[place] = left
         if outcome is None:
             self.throttle.fail(client)
-            outcome = self.challenge("The name or the password is wrong.")
         else:
             self.throttle.succeed(client)
+        return outcome
+
+    def _checked(self, outcome: str | Fault | None, key: bytes, place: str) -> None:
+        waiting = self._underWay.pop(key)
+        if outcome is None:
+            self._known.pop(key, None)
+            outcome = self.challenge("The name or the password is wrong.")
         if isinstance(outcome, str):
-            self._known[key] = (outcome, self._clock.seconds() + _REMEMBERED)
+            now = self._clock.seconds()
+            former = self._known.pop(key, None)
+            places = {} if former is None or now >= former.until else former.places
+            known = _Known(outcome, now + _FRESH, now + _REMEMBERED, places)
+            known.add(place)
+            self._known[key] = known
             if len(self._known) > _MOST_REMEMBERED:
                 del self._known[next(iter(self._known))]
         for deferred in waiting:
@@ -331,6 +440,10 @@ class Visitors:
                 deferred.callback(outcome)
             else:
                 deferred.errback(Failure(outcome))
+
+
+def _tooMany() -> Fault:
+    return Fault(TOO_MANY_ATTEMPTS, "try again in 1 s", b"\r\nRetry-After: 1")
 
 
 def _parse(given: bytes) -> tuple[bytes, bytes] | None:

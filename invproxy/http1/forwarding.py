@@ -2,8 +2,9 @@
 What a proxy adds to requests and takes out of them on their way: Forwarded (RFC 7239), X-Forwarded-For, -Host and
 -Proto, Via and Max-Forwards (RFC 9110, sections 7.6.2 and 7.6.3).
 
-What a peer says about where a request came from counts only if the peer is trusted; else it is dropped, and so are its
-likenesses with C{_} for C{-}, which CGI and WSGI cannot tell apart. All functions work on blocks, see
+What a peer says about where a request came from counts only if the peer is trusted; else it is dropped. Likenesses with
+C{_} for C{-}, which CGI and WSGI cannot tell apart, are dropped in any case: a trusted proxy that replaces the field
+itself may let them pass. All functions work on blocks, see
 L{invproxy.http1.fields}.
 """
 
@@ -35,7 +36,8 @@ def forward(
     Make the fields of a request those that go on to an agent.
 
     From a peer that is not trusted, all forwarding fields and the user header are replaced by ours. What a trusted peer
-    says is kept, and continued by what we know. C{X-Inverting-Proxy-*} is dropped from both.
+    says is kept, and continued by what we know. C{X-Inverting-Proxy-*} is dropped from both, as are likenesses of all
+    these fields.
 
     @param block: the end-to-end fields as they came.
     @param peer: the IP address from which the request came, as text, or L{None} on a UNIX socket.
@@ -48,7 +50,8 @@ def forward(
     """
     if trusted:
         node, address = _UNKNOWN if peer is None else _describe(peer)
-        block = _continued(_dropOwn(block), node, address, host, b"https" if secure else b"http")
+        block = _likenessDropper(userHeader)(_dropOwn(block))
+        block = _continued(block, node, address, host, b"https" if secure else b"http")
         return b"%b\r\nVia: 1.%d %b" % (block, minor, via)
     return _untrustedDropper(userHeader)(block) + _describeHop(peer, secure, host, via, minor)
 
@@ -80,7 +83,8 @@ def _describeHop(
 
 def forwardTrailers(block: bytes, *, trusted: bool, userHeader: bytes | None = None) -> bytes:
     """
-    Drop from the trailers of a request what L{forward} drops from its header: some servers join the two.
+    Drop from the trailers of a request what L{forward} drops from its header: some servers join the two. The user
+    header is dropped from the trailers of trusted peers, too: the header alone is where they name the end user.
 
     @param block: the trailer fields as they came.
     @param trusted: whether the peer is believed.
@@ -88,10 +92,42 @@ def forwardTrailers(block: bytes, *, trusted: bool, userHeader: bytes | None = N
     """
     if not block:
         return block
-    return _dropOwn(block) if trusted else _untrustedDropper(userHeader)(block)
+    if not trusted:
+        return _untrustedDropper(userHeader)(block)
+    return _likenessDropper(userHeader)(_trailersDropper(userHeader)(block))
 
 
 _dropOwn = dropper(b"x-inverting-proxy-*", alike=True)
+
+
+@lru_cache(maxsize=16)
+def _trailersDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
+    if not userHeader:
+        return _dropOwn
+    return dropper(b"x-inverting-proxy-*", userHeader.lower().replace(b"_", b"-"), alike=True)
+
+
+@lru_cache(maxsize=16)
+def _likenessDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
+    """
+    Make a function that drops what only looks like forwarding fields and the user header, and not these themselves.
+    """
+    names = (
+        rb"(?!x-forwarded-[^:_\r\n]*:|x-real-ip:)"
+        rb"(?:x[-_]forwarded[-_][^:\r\n]*|x[-_]real[-_]ip)"
+    )
+    mark = b"_"
+    if userHeader:
+        alike = re.escape(userHeader.replace(b"_", b"-")).replace(rb"\-", b"[-_]")
+        names = b"(?!" + re.escape(userHeader) + b":)(?:" + alike + b"|" + names + b")"
+        if b"_" in userHeader:
+            mark = b""  # its likenesses may have none
+    lines = re.compile(rb"\r\n" + names + rb":[^\r\n]*+", re.IGNORECASE)
+
+    def drop(block: bytes) -> bytes:
+        return lines.sub(b"", block) if mark in block else block
+
+    return drop
 
 
 @lru_cache(maxsize=16)

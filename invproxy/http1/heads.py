@@ -25,6 +25,9 @@ isAuthority = re.compile(
 ).fullmatch
 """Match the authority of a request: a host, and perhaps a port (RFC 3986, section 3.2.2)."""
 
+LONGEST_AUTHORITY = 255 + 6
+"""Bytes that it may have: those of the longest name there is (RFC 1035, section 2.3.4), and of a port."""
+
 _HOST_LINE = re.compile(rb"\r\n([Hh][Oo][Ss][Tt]):[^\r\n]*")
 
 IDEMPOTENT = frozenset(
@@ -155,7 +158,7 @@ class RequestHead:
 
         @raise Fault: (bad-request) if it is not an authority.
         """
-        if not isAuthority(host):
+        if len(host) > LONGEST_AUTHORITY or not isAuthority(host):
             raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
         if self.host is None:
             head = self.withFields(b"\r\nHost: " + host + self.fields)

@@ -19,7 +19,13 @@ from invproxy.errors import (
 )
 from invproxy.http1.fields import FIELD_LINES, TOKEN, dropper, elements, without
 from invproxy.http1.framing import UNTIL_CLOSE, bodyFraming
-from invproxy.http1.heads import RequestHead, ResponseHead, isAuthority, replaceHost
+from invproxy.http1.heads import (
+    LONGEST_AUTHORITY,
+    RequestHead,
+    ResponseHead,
+    isAuthority,
+    replaceHost,
+)
 from invproxy.http1.limits import Limits
 
 _REQUEST = re.compile(
@@ -100,7 +106,7 @@ def parseRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> Requ
     if len(data) > limits.harmless:
         _checkRequestLine(method, target, limits)
         _checkSize(data, block, limits)
-    if not isAuthority(host):
+    if len(host) > LONGEST_AUTHORITY or not isAuthority(host):
         raise Fault(BAD_REQUEST, f"Host {host[:40]!r}")
     return RequestHead(method, target, block, 0, 1, host)
 
@@ -146,7 +152,7 @@ def parseAnyRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> R
                 trailers = trailers or b"trailers" in elements([text])
     if len(hosts) > 1 or (needsHost and not hosts and minor == 1):
         raise Fault(BAD_REQUEST, "more than one Host" if hosts else "no Host")
-    if hosts and not isAuthority(hosts[0]):
+    if hosts and (len(hosts[0]) > LONGEST_AUTHORITY or not isAuthority(hosts[0])):
         raise Fault(BAD_REQUEST, f"Host {hosts[0][:40]!r}")
     framing = (bodyFraming(lengths, codings, minor) or 0) if lengths or codings else 0
     options = elements(connection) if connection else []
@@ -203,6 +209,8 @@ def _normaliseTarget(head: RequestHead) -> None:
     if absolute is None or not isAuthority(absolute[1]) or absolute[1].startswith(b":"):
         raise Fault(BAD_REQUEST, f"target {head.target[:40]!r}")
     authority, path, query = absolute.groups()
+    if len(authority) > LONGEST_AUTHORITY:
+        raise Fault(BAD_REQUEST, f"target {head.target[:40]!r}")
     if head.host is None:
         head.fields = b"\r\nHost: " + authority + head.fields
     else:

@@ -24,6 +24,7 @@ from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxF
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.proxy.personal import Personal, varyBy
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.routing import OpenRouter, RegistryRouter
@@ -91,6 +92,10 @@ class PublicResource(StreamResource):
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
         self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
+        # By which fields the end user is known, where that decides what there is at a URL.
+        self._vary = b""
+        if self._trustsAnyone and settings.userHeader and isinstance(router, RegistryRouter):
+            self._vary = varyBy(settings.userHeader)
         self._checkTrusted = partial(forwardTrailers, trusted=True, userHeader=settings.userHeader)
         self._checkUntrusted = partial(
             forwardTrailers, trusted=False, userHeader=settings.userHeader
@@ -137,6 +142,8 @@ class PublicResource(StreamResource):
             if named and named[0]:
                 endUser = named[0].decode("utf-8", "surrogateescape")
                 answer.identify(identifier, endUser)
+        if endUser and self._vary:
+            answer = Personal(answer, self._vary)
         mailbox = self._router.route(head, endUser)
         head.fields = forward(
             head.fields,

@@ -50,8 +50,9 @@ class Recorder:
         # What was given an ID and did not fail was an exchange; a closer look is needed at the others alone.
         if (stream.error is not None or not stream.requestID) and self._isAgentCall(head):
             return
-        peer: str = getattr(stream.peer.address, "host", "unix")
-        if self._isBehindProxies:
+        host: str | None = getattr(stream.peer.address, "host", None)
+        peer = "unix" if host is None else host
+        if self._isBehindProxies and self._isTrusted(host):
             peer = self._originalOf(peer, head)
         self._accessLog.log(
             peer,
@@ -69,9 +70,17 @@ class Recorder:
             stream.error.name if stream.error is not None else "",
         )
 
+    def _isTrusted(self, host: str | None) -> bool:
+        """
+        Say whether a peer is a trusted proxy.
+
+        @param host: its IP address; L{None} on a UNIX socket.
+        """
+        return self._settings.trustUnixPeers if host is None else self._settings.trusts(host)
+
     def _originalOf(self, peer: str, head: RequestHead) -> str:
         """
-        Name the client: the peer, or, as far as trusted proxies tell, whom they had it from.
+        Name the client of a trusted proxy: whom it had the request from, as far as trusted proxies tell, or itself.
         """
         for hop in reversed(elements(values(head.fields, b"x-forwarded-for"))):
             peer = hop.decode("latin-1")

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.admin.token import AdminToken
+from invproxy.auth.agents import OpenAgents
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.errors import ConfigError
@@ -27,6 +28,7 @@ from invproxy.interfaces import IAccessLog
 from invproxy.proxy.access import AgentAccess
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.endusers import endUsersOf
+from invproxy.proxy.polling import Guard
 from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
@@ -72,6 +74,7 @@ class ProxyService(Service):
         agentAuthorities: bytes | None = None,
         checkers: Sequence[ICredentialsChecker] = (),
         oidc: OIDCSettings | None = None,
+        onlyOwnNames: bool = False,
     ) -> None:
         """
         @param reactor: the reactor.
@@ -89,6 +92,8 @@ class ProxyService(Service):
             C{ssl:} endpoints among C{agentListen}; L{None} if none do.
         @param checkers: check the names and passwords of end users, if they have any.
         @param oidc: the provider where end users sign in, if they can.
+        @param onlyOwnNames: whether agents that need no credentials, as there is no registry, must call the proxy by an
+            IP address or C{localhost}, so that no page in a browser on this machine can become one.
         @raise ConfigError: if the certificates cannot be used.
         """
         self._reactor = reactor
@@ -111,7 +116,9 @@ class ProxyService(Service):
             "agents": agentListen,
             "admin": [adminListen] if adminListen else [],
         }
-        guard = self._access.guard if self._access is not None else None
+        guard = Guard(OpenAgents(onlyOwnNames=onlyOwnNames))
+        if self._access is not None:
+            guard = self._access.guard
         self.resource = ProxyResource(
             reactor,
             settings,
@@ -142,7 +149,12 @@ class ProxyService(Service):
             "public": self._site(self.resource),
             "agents": self._site(self._agents),
             "certified": self._site(self._agents, takesCertificates=True),
-            "admin": StreamingSite(adminOrigin(admin, reactor), reactor, limits=settings.limits),
+            "admin": StreamingSite(
+                adminOrigin(admin, reactor),
+                reactor,
+                limits=settings.limits,
+                maxConnections=_MOST_ADMINISTRATORS,
+            ),
         }
         self._ports: list[IListeningPort] = []
         self._ready = False
@@ -273,6 +285,9 @@ class ProxyService(Service):
 
 _OPTIONS = {"public": "listen", "agents": "agent-listen", "admin": "admin-listen"}
 """By which option each kind of endpoint is given, for errors."""
+
+_MOST_ADMINISTRATORS = 256
+"""Connections at the admin endpoint: each may have a body of a mebibyte under way."""
 
 _BACKLOG = 1024
 """Connections that the kernel holds until they are accepted: enough for all agents that come back at once."""

@@ -24,6 +24,7 @@ from invproxy.auth.cookies import SESSION, SIGN_IN, nameOf, setOwn, takeOwn
 from invproxy.auth.fetching import isSafe
 from invproxy.auth.oidc import Provider
 from invproxy.auth.sessions import Session, Sessions
+from invproxy.auth.throttle import Throttle
 from invproxy.auth.visitors import Approaches, Visitors
 from invproxy.errors import FORBIDDEN, METHOD_NOT_ALLOWED, SIGN_IN_FAILED, Fault
 from invproxy.http1.fields import value
@@ -95,7 +96,8 @@ def pagesOf(
     attempts = Attempts(clock)
     return {
         SIGN_IN_PATH: SignInPage(visitors, attempts, provider),
-        CALLBACK: CallbackPage(visitors, attempts, provider, sessions),
+        # Bad codes are counted by themselves: wrong passwords keep nobody from signing in, nor the other way round.
+        CALLBACK: CallbackPage(visitors, attempts, provider, sessions, Throttle(clock)),
         SIGN_OUT: SignOutPage(visitors, sessions),
     }
 
@@ -103,9 +105,13 @@ def pagesOf(
 class _Page(StreamResource):
     """
     What the pages have in common.
+
+    @cvar methods: what may be asked.
+    @cvar hidesQuery: whether the query is a secret, which must not get into the access log whatever comes of it.
     """
 
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+    hidesQuery = False
 
     def __init__(self, visitors: Visitors) -> None:
         super().__init__()
@@ -113,14 +119,19 @@ class _Page(StreamResource):
 
     def serve(self, head: RequestHead, answer: IAnswer) -> IUpload:
         answer.identify(secrets.token_hex(16))
+        given = _parametersOf(head)
+        if self.hidesQuery:
+            head.target = head.path()
         if head.method not in self.methods:
             allow = b"\r\nAllow: " + b", ".join(self.methods)
             raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"), allow)
-        return self.show(head, answer)
+        return self.show(head, answer, given)
 
-    def show(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def show(self, head: RequestHead, answer: IAnswer, given: Mapping[str, str]) -> IUpload:
         """
         Answer a request with one of the methods.
+
+        @param given: the parameters in its query.
         """
         raise NotImplementedError
 
@@ -149,7 +160,7 @@ class SignInPage(_Page):
         self._attempts = attempts
         self._provider = provider
 
-    def show(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def show(self, head: RequestHead, answer: IAnswer, given: Mapping[str, str]) -> IUpload:
         origin = self._originOf(head, answer.peer)
         if not isSafe(origin):
             raise Fault(
@@ -160,7 +171,7 @@ class SignInPage(_Page):
         secure = origin.startswith("https:")
         _, own = takeOwn(head.fields)
         binding = self._attempts.bindingOf(own.get(nameOf(SIGN_IN, secure)))
-        to = localTarget(_parametersOf(head).get("to", "/").encode("utf-8", "replace"))
+        to = localTarget(given.get("to", "/").encode("utf-8", "replace"))
         attempt = self._attempts.begin(to, origin + CALLBACK.decode("ascii"))
         state = self._attempts.seal(attempt, binding)
         cookie = setOwn(SIGN_IN, binding, secure, int(TIMEOUT))
@@ -175,19 +186,25 @@ class CallbackPage(_Page):
     Completes it: the browser is back with a code of the provider.
     """
 
+    hidesQuery = True
+
     def __init__(
-        self, visitors: Visitors, attempts: Attempts, provider: Provider, sessions: Sessions
+        self,
+        visitors: Visitors,
+        attempts: Attempts,
+        provider: Provider,
+        sessions: Sessions,
+        throttle: Throttle,
     ) -> None:
         super().__init__(visitors)
         self._attempts = attempts
         self._provider = provider
         self._sessions = sessions
+        self._throttle = throttle
 
-    def show(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def show(self, head: RequestHead, answer: IAnswer, given: Mapping[str, str]) -> IUpload:
         origin = self._originOf(head, answer.peer)
         secure = origin.startswith("https:")
-        given = _parametersOf(head)
-        head.target = CALLBACK  # the code is not for the access log
         _, own = takeOwn(head.fields)
         binding = own.get(nameOf(SIGN_IN, secure))
         attempt = self._attempts.open(given.get("state", ""), binding)
@@ -195,7 +212,7 @@ class CallbackPage(_Page):
             raise Fault(SIGN_IN_FAILED, _EXPIRED)
         if "error" in given:
             raise Fault(SIGN_IN_FAILED, f"The provider says: {_shown(given['error'])}.")
-        throttle = self._visitors.throttle
+        throttle = self._throttle
         client = self._visitors.approaches.clientOf(head, answer.peer)
         throttle.attempt(client)
         found = Deferred.fromCoroutine(
@@ -243,13 +260,13 @@ class SignOutPage(_Page):
         super().__init__(visitors)
         self._sessions = sessions
 
-    def show(self, head: RequestHead, answer: IAnswer) -> IUpload:
+    def show(self, head: RequestHead, answer: IAnswer, given: Mapping[str, str]) -> IUpload:
         session = self._visitors.sessionOf(head, answer.peer)
         if head.method != b"POST":
             return self._ask(head, answer, session)
         origin = self._originOf(head, answer.peer)
-        given = value(head.fields, b"origin")
-        if given is not None and given.decode("latin-1").lower() != origin:
+        source = value(head.fields, b"origin")
+        if source is not None and source.decode("latin-1").lower() != origin:
             raise Fault(FORBIDDEN, "This comes from another site.")
         if value(head.fields, b"sec-fetch-site") not in (None, b"same-origin", b"none"):
             raise Fault(FORBIDDEN, "This comes from another site.")

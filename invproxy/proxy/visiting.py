@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote_from_bytes
 
-from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
@@ -16,10 +15,12 @@ from invproxy.auth.cookies import dropSet
 from invproxy.auth.visitors import Visitors
 from invproxy.errorpage import HTML, chooseMediaType
 from invproxy.errors import FORBIDDEN, NO_BACKEND, UNAUTHENTICATED, Fault
+from invproxy.exchange import Exchange
 from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import answerAtOnce
@@ -27,7 +28,7 @@ from invproxy.proxy.waiting import waitFor
 from invproxy.registry.records import Backend
 from invproxy.registry.registry import Change, Changed, Deleted
 from invproxy.registry.routes import RouteTable
-from invproxy.routing import OpenRouter, RegistryRouter
+from invproxy.routing import OpenRouter, RegistryRouter, readings
 from invproxy.timers import Wheel
 
 SIGN_IN = b"/.invproxy/sign-in"
@@ -60,6 +61,12 @@ class VisitedResource(PublicResource):
         super().__init__(mailboxes, router, settings, clock, wheel)
         self._visitors = visitors
         self._leadsToSignIn = leadsToSignIn
+        names = [b"Authorization"]
+        if leadsToSignIn:
+            names.append(b"Cookie")
+        if self._trustsAnyone and settings.userHeader:
+            names.append(settings.userHeader)
+        self._vary = varyBy(*names)
 
     def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
         found = self._visitors.identify(head, answer.peer)
@@ -157,7 +164,8 @@ class _Shield:
 
 class Ejection:
     """
-    Breaks off what is in flight for end users who may not visit its backend any more: a WebSocket lasts for days.
+    Breaks off what is in flight for end users who may not visit its backend any more, or not by that host or path: a
+    WebSocket lasts for days.
     """
 
     def __init__(self, mailboxes: Mailboxes) -> None:
@@ -171,22 +179,38 @@ class Ejection:
         Look through what is in flight, after a change of the registry.
         """
         if isinstance(change, Deleted):
-            self._eject(change.backend, lambda user: False, Fault(NO_BACKEND))
+            self._eject(change.backend, lambda exchange: False, Fault(NO_BACKEND))
         elif isinstance(change, Changed) and change.former is not None:
-            if change.former.users() != change.record.users():
+            if _scopeOf(change.former) != _scopeOf(change.record):
                 self._eject(change.backend, guestsOf(change.record), Fault(FORBIDDEN))
 
-    def _eject(self, backend: str, mayVisit: Callable[[str], bool], fault: Fault) -> None:
+    def _eject(self, backend: str, mayGoOn: Callable[[Exchange], bool], fault: Fault) -> None:
         exchanges = self._mailboxes.exchanges.values()
         for exchange in [each for each in exchanges if each.mailbox.backend == backend]:
-            if not mayVisit(exchange.endUser):
+            if not mayGoOn(exchange):
                 exchange.fail(fault)
 
 
-def guestsOf(record: Backend) -> Callable[[str], bool]:
+def _scopeOf(record: Backend) -> tuple[object, ...]:
     """
-    Make a function that says whether an end user may visit a backend.
+    What decides who may visit what of a backend.
+    """
+    return record.users(), record.hosts, record.pathPrefixes
+
+
+def guestsOf(record: Backend) -> Callable[[Exchange], bool]:
+    """
+    Make a function that says whether an exchange might have begun under this record: whether its end user may visit
+    the backend by its host and its path, in whatever way that is read.
     """
     routes = RouteTable()
-    routes.add(evolve(record, hosts=(), pathPrefixes=("/",)))
-    return lambda user: routes.find(user, "", "/") is not None
+    routes.add(record)
+
+    def mayGoOn(exchange: Exchange) -> bool:
+        host, path = exchange.head.host or b"", exchange.head.path()
+        return all(
+            routes.find(exchange.endUser, host, reading) is not None
+            for reading in (path, *readings(path))
+        )
+
+    return mayGoOn

@@ -129,12 +129,13 @@ def digestOf(secret: str | bytes) -> bytes:
 
 def canonicalUser(name: str) -> str:
     """
-    Bring the name of an end user into the form in which names are compared: without white space around it, and ASCII
-    letters small. Letters beyond ASCII stay as they are: some become ASCII when they are made small (the Kelvin sign),
-    and so somebody else's name.
+    Bring the name of an end user into the form in which names are compared: without white space around it. In email
+    addresses, and patterns of them, ASCII letters are made small; those beyond ASCII stay as they are: some become
+    ASCII when they are made small (the Kelvin sign), and so somebody else's name. All other names stay as they are, as
+    C{Ann} and C{ann} may be two people: a C{sub} of OpenID Connect is case-sensitive.
     """
     name = name.strip(" \t")
-    if name == ALL_USERS:
+    if "@" not in name:
         return name
     return name.lower() if name.isascii() else name.translate(_SMALL)
 

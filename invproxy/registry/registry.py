@@ -284,13 +284,13 @@ class Registry:
 
     # Changing.
 
-    async def put(self, record: Backend, *, match: str | None = None) -> bool:
+    async def put(self, record: Backend, *, match: str | None = None) -> Backend | None:
         """
         Create a record, or replace the one with its ID; tokens and last use stay.
 
         @param record: the record; its C{lastUsed} is ignored.
         @param match: the value of If-Match, if the change is to depend on what is there.
-        @return: whether it is new.
+        @return: the record in whose place it came, or L{None} if it is new.
         @raise InvalidRecord: if it is not what can be a record.
         @raise PreconditionFailed: if C{match} does not hold.
         @raise Conflict: if there are as many as there may be.
@@ -299,7 +299,7 @@ class Registry:
         checked = parseBackend(renderBackend(record))
         return await self._change(partial(self._put, checked, match))
 
-    async def _put(self, record: Backend, match: str | None) -> bool:
+    async def _put(self, record: Backend, match: str | None) -> Backend | None:
         former = self._checkMatch(record.id, match)
         if former is None and len(self._backends) >= self._maxBackends:
             raise Conflict(
@@ -313,7 +313,7 @@ class Registry:
             self._sorted = None
         self._routes.add(record)
         self._tell(Changed(record.id, record, former))
-        return former is None
+        return former
 
     async def delete(self, id: str, *, match: str | None = None) -> None:
         """

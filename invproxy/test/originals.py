@@ -48,7 +48,7 @@ class OriginalAgent:
         self._wires.append(wire)
         named = f"X-Inverting-Proxy-Request-Id: {identifier}\r\n".encode() if identifier else b""
         wire.send(
-            b"%b %b HTTP/1.1\r\nHost: proxy.example\r\nUser-Agent: Go-http-client/1.1\r\n%b"
+            b"%b %b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Go-http-client/1.1\r\n%b"
             b"Authorization: Bearer %b\r\nX-Inverting-Proxy-Backend-Id: %b\r\n%b"
             b"X-Inverting-Proxy-Vm-Id: %b\r\nAccept-Encoding: gzip\r\n\r\n"
             % (method, path, fields, TOKEN, self.backend.encode(), named, JWT)

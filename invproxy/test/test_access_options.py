@@ -212,6 +212,109 @@ class ExposureTests(PlanCase):
                                 self.assertEqual(warned, reachable and not isSafe, given)
 
 
+class TrustTests(PlanCase):
+    """
+    Who can pass for a trusted proxy.
+    """
+
+    def assertNeedsLeave(self, arguments: str, *parts: str) -> None:
+        """
+        It is refused, unless that is wanted, and then there is a warning.
+        """
+        self.assertFault(arguments, "--insecure-open", *parts)
+        warnings = planFor(f"{arguments} --insecure-open").warnings
+        found = [text for text in warnings if parts[-1] in text and "(--insecure-open)" in text]
+        self.assertEqual(len(found), 1, warnings)
+
+    def test_proxyProtocol(self) -> None:
+        """
+        Whoever can connect to a C{haproxy:} endpoint can say that they are anybody: so none that others can reach goes
+        together with trusted proxies.
+        """
+        for trusted in ("10.0.0.0/8", "unix"):
+            for given in (
+                "--listen haproxy:tcp:1",
+                "--agent-listen haproxy:tcp:1:interface=10.0.0.1",
+            ):
+                self.assertNeedsLeave(
+                    f"{self.database} --trusted-proxies {trusted} {given}",
+                    given.partition(" ")[0],
+                    "in a PROXY header",
+                )
+        for given in (
+            "--listen haproxy:tcp:1:interface=127.0.0.1 --trusted-proxies 10.0.0.0/8",
+            "--listen haproxy:tcp:1",
+            "--listen tcp:1 --agent-listen unix:/a --trusted-proxies 10.0.0.0/8",
+        ):
+            self.assertEqual(planFor(f"{self.database} {given}").warnings, (), given)
+
+    def test_admin(self) -> None:
+        """
+        What is let in at an admin endpoint without a token is told as it is.
+        """
+        for endpoint, who in (
+            ("tcp:1", "only programs on this machine"),
+            ("haproxy:tcp:1", "whoever says, in a PROXY header, that they are on this machine"),
+        ):
+            self.assertFault(f"--admin-listen {endpoint}", "--admin-token-file")
+            [warning] = planFor(f"--admin-listen {endpoint} --insecure-open").warnings
+            self.assertIn(who, warning)
+
+    def test_everybody(self) -> None:
+        """
+        A user header does not go together with trust in all addresses, in however many parts, where others can connect.
+        """
+        header = "--user-header X-User --trusted-proxies"
+        for all in ("0.0.0.0/0", "::/0", "10.0.0.0/8,0.0.0.0/1,128.0.0.0/1", "unix,8000::/1,::/1"):
+            self.assertNeedsLeave(
+                f"{self.database} --listen tcp:1 --agent-listen unix:/a {header} {all}",
+                "--trusted-proxies",
+                "with --user-header X-User whoever can reach the server is whoever they say",
+            )
+        for given in (
+            f"--listen tcp:1:interface=127.0.0.1 {header} 0.0.0.0/0",
+            f"--listen tcp:1 --agent-listen unix:/a {header} 0.0.0.0/1",
+            "--listen tcp:1 --agent-listen unix:/a --trusted-proxies 0.0.0.0/0",
+        ):
+            self.assertEqual(planFor(f"{self.database} {given}").warnings, (), given)
+
+    def test_sockets(self) -> None:
+        """
+        A UNIX socket to which everybody may connect, as is the default, makes all of them trusted proxies.
+        """
+        for endpoint, isOpen in (
+            ("unix:/a", True),
+            ("unix:/a:mode=666", True),
+            ("unix:/a:662", True),
+            ("unix:address=/a", True),
+            ("haproxy:unix:/a", True),
+            ("unix:/a:mode=660", False),
+            ("unix:/a:660", False),
+            ("unix:address=/a:mode=600", False),
+            ("tcp:1:interface=127.0.0.1", False),
+        ):
+            given = f"{self.database} --listen {endpoint}"
+            warned = [
+                text
+                for text in planFor(f"{given} --trusted-proxies unix").warnings
+                if text.startswith(endpoint) and "add mode=660" in text
+            ]
+            self.assertEqual(len(warned), isOpen, endpoint)
+            self.assertEqual(planFor(f"{given} --trusted-proxies ::1").warnings, ())
+
+    def test_headerInOpenMode(self) -> None:
+        """
+        In open mode a user header keeps nobody out.
+        """
+        header = "--user-header X-User --trusted-proxies 127.0.0.1"
+        [warning] = planFor(header).warnings
+        self.assertIn("--user-header protects nothing in open mode", warning)
+        self.assertEqual(planFor(f"{self.database} {header}").warnings, ())
+        self.assertEqual(
+            planFor(f"{header} --oidc-issuer https://a.example --oidc-client-id b").warnings, ()
+        )
+
+
 class CertifiedTests(PlanCase):
     """
     Endpoints that ask for certificates.

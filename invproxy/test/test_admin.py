@@ -201,6 +201,36 @@ class PathTests(AdminTestCase):
             self.assertEqual(json.loads(call.reply.body)["code"], "body-too-large")
         self.assertEqual(self.ask("POST", "/api/backends", b" " * MAX_BODY).status, 400)
 
+    def test_stalled(self) -> None:
+        """
+        408 as a problem, for a body that does not come to its end, and then the connection is closed.
+        """
+        call = self.call("POST", "/api/backends", fields=b"Content-Length: 10\r\n")
+        self.network.advance(29)
+        call.send(b"{")
+        self.assertEqual(call.status, 0)
+        self.network.advance(1.5)
+        self.network.pump()
+        self.assertEqual(call.status, 408)
+        self.assertEqual(json.loads(call.reply.body)["code"], "head-timeout")
+        self.network.advance(3)
+        self.network.pump()
+        self.assertTrue(call.isClosed)
+
+    def test_forms(self) -> None:
+        """
+        A body is JSON whatever it says that it is; what says that it is a form is not parsed as one.
+        """
+        for mediaType in (
+            b"application/x-www-form-urlencoded",
+            b"multipart/form-data",
+            b"multipart/form-data; boundary=\xff\xff",
+        ):
+            fields = b"Content-Type: %b\r\n" % mediaType
+            made = self.ask("POST", "/api/backends", WEB, fields)
+            self.assertIn(made.status, (200, 201), made.body)
+        self.assertEqual(self.get("/api/backends"), [WEB])
+
     def test_mistake(self) -> None:
         """
         An exception is a 500 that tells nothing, and is logged.

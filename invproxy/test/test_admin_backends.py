@@ -412,6 +412,28 @@ class AuditTests(RegistryTestCase):
             ],
         )
 
+    def test_overlapping(self) -> None:
+        """
+        Of two changes at once each is told as what it was: the second has replaced what the first made.
+        """
+        self.put(endUser="ann")
+        assert self.registry is not None
+        held = HeldStore(self.store)
+        self.registry._store = held  # type: ignore[assignment]
+        for user in ("bob", "eve"):
+            body = json.dumps(SHORT | {"endUser": user}).encode()
+            self.call("PUT", "/api/backends/web", body)
+        held.go()
+        self.network.pump()
+        who = "127.0.0.1 (loopback)"
+        self.assertEqual(
+            self.lines()[1:],
+            [
+                f'{who} changed backend web: endUser "ann" -> "bob"',
+                f'{who} changed backend web: endUser "bob" -> "eve"',
+            ],
+        )
+
     def test_oneLine(self) -> None:
         """
         Nothing that is sent can begin a line of its own, or fill the disk.

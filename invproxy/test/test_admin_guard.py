@@ -117,6 +117,17 @@ class LoopbackTests(AdminTestCase):
         self.assertEqual(self.get("/api/backends"), [])
         self.assertEqual(self.audit, [])
 
+    def test_refusedAtTheHead(self) -> None:
+        """
+        Who is refused is told so before the body comes, which nobody keeps, or parses: it may be large.
+        """
+        fields = b"Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n"
+        for path in EVERYWHERE:
+            for framing in (b"Content-Length: 1048576\r\n", b"Transfer-Encoding: chunked\r\n"):
+                call = self.call("POST", path, fields=fields + framing, address="192.0.2.1")
+                self.assertEqual((call.status, call.reply.interim), (403, []))
+                self.assertTrue(call.reply.whole)
+
 
 class TokenTests(AdminTestCase):
     """
@@ -185,6 +196,18 @@ class TokenTests(AdminTestCase):
             self.assertProblem(answer, 401, "unauthenticated")
             self.assertIn('error="invalid_token"', answer.value(b"www-authenticate") or "")
             self.assertNotIn(b"wrong", answer.body)
+
+    def test_atTheHead(self) -> None:
+        """
+        Who has no token, or a wrong one, is refused before the body comes; what all may see waits for none either.
+        """
+        length = b"Content-Length: 1048576\r\n"
+        for fields in (b"", b"Authorization: Bearer wrong-wrong-wrong\r\n"):
+            call = self.call("POST", "/api/backends", fields=fields + length, address="192.0.2.1")
+            self.assertEqual(call.status, 401)
+        for path in ("/healthz", "/readyz"):
+            call = self.call("POST", path, fields=length, address="192.0.2.1")
+            self.assertEqual(call.status, 405)
 
     def test_crossSite(self) -> None:
         """
@@ -334,6 +357,9 @@ class PeerTests(SynchronousTestCase):
             IPv6Address("TCP", "::", 1),
             IPv6Address("TCP", "fe80::1%lo", 1),
             IPv6Address("TCP", "::ffff:10.0.0.1", 1),
+            IPv4Address("TCP", "127.0.0.1.2", 1),
+            IPv4Address("TCP", "localhost", 1),
+            IPv4Address("TCP", "", 1),
             None,
         ):
             self.assertTrue(self.isRefused(address), address)

@@ -14,13 +14,15 @@ from unittest import mock
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
+from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from invproxy.auth.agents import OpenAgents, RegistryAgents, bearerOf
 from invproxy.auth.identity import Identity
 from invproxy.auth.throttle import LIMIT
-from invproxy.errors import StoreError
+from invproxy.errors import FORBIDDEN, Fault, StoreError
+from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAgentAuthenticator
 from invproxy.registry.memory import MemoryStore
 from invproxy.registry.registry import Registry
@@ -278,6 +280,60 @@ class TableTests(AccessCase):
             verifier.recall.return_value = Identity("")
             refused = self.bench.agentCall(b"request", bearer("x"))
         self.assertRefused(refused, 403, "forbidden")
+
+
+class OpenAgentsTests(SynchronousTestCase):
+    """
+    Open mode.
+    """
+
+    OWN = (
+        b"localhost",
+        b"LocalHost:8080",
+        b"a.b.localhost",
+        b"localhost.:1",
+        b"127.0.0.1:8080",
+        b"192.0.2.1",
+        b"[::1]:8080",
+        b"[2001:db8::1]",
+        b"",
+    )
+    OTHERS = (
+        b"evil.example",
+        b"evil.example:8080",
+        b"localhost.evil.example",
+        b"evillocalhost",
+        b"127.0.0.1.evil.example",
+        b"1.2.3.4a:80",
+        b"localhost:80.evil.example",
+    )
+
+    def test_names(self) -> None:
+        """
+        Where only programs on this machine shall be agents, calls by a name that somebody's DNS may have let lead here
+        are refused: they may be those of a page in a browser.
+        """
+        agents = OpenAgents(onlyOwnNames=True)
+        peer = FakePeer()
+        for host in self.OWN:
+            agents.authenticate(RequestHead(b"GET", b"/", host=host), peer, "web")
+        agents.authenticate(RequestHead(b"GET", b"/", minor=0), peer, "web")
+        for host in self.OTHERS:
+            head = RequestHead(b"GET", b"/", host=host)
+            fault = self.assertRaises(Fault, agents.authenticate, head, peer, "web")
+            self.assertIs(fault.code, FORBIDDEN)
+            self.assertIn("--insecure-open", fault.detail)
+
+    def test_anyName(self) -> None:
+        """
+        No page reaches a UNIX socket; and where others may be agents, they come by whatever name there is.
+        """
+        peer = FakePeer()
+        for host in self.OTHERS:
+            OpenAgents().authenticate(RequestHead(b"GET", b"/", host=host), peer, "web")
+        peer.address = UNIXAddress("/a")
+        agents = OpenAgents(onlyOwnNames=True)
+        agents.authenticate(RequestHead(b"GET", b"/", host=b"proxy.example"), peer, "web")
 
 
 class RegistryAgentsTests(AccessCase):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -135,6 +135,15 @@ class FetcherTests(SynchronousTestCase):
         self.assertFails(fetched, "no answer within 10 s")
         self.assertTrue(self.body.left)
 
+    def test_cancelled(self) -> None:
+        """
+        Who does not want it any more hears of no failure, and its connection is given up.
+        """
+        fetched = self.fetch("https://a.example/")
+        fetched.cancel()
+        self.failureResultOf(fetched, CancelledError)
+        self.assertTrue(self.body.left)
+
     def test_broken(self) -> None:
         """
         What breaks says why, in one line.
@@ -159,6 +168,11 @@ class FetcherTests(SynchronousTestCase):
             ("http://127.0.0.1.example/", False),
             ("http://127.0.0.1@a.example/", False),
             ("https:///", False),
+            ("https://a.example/\r\nSet-Cookie: a=b", False),
+            ("https://a.example\n", False),
+            ("https://a.example/\tb", False),
+            ("https://a.example/a b", False),
+            ("https://\xe4.example/", False),
             ("file:///etc/passwd", False),
             ("https://[", False),
             ("", False),

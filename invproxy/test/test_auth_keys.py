@@ -165,6 +165,18 @@ class KeysTests(KeysCase):
         self.documents.release()
         self.assertEqual(self.find(), 0)
 
+    def test_badRefresh(self) -> None:
+        """
+        An answer that makes no sense does not put the next one off for an hour.
+        """
+        self.find()
+        self.clock.advance(3601)
+        self.documents.documents[KEYS] = b"<html>Back soon</html>"
+        self.assertEqual(self.find(), 1)
+        self.documents.documents[KEYS] = keySet(NEW)
+        self.clock.advance(30)
+        self.assertEqual(self.find(), 0)
+
     def test_waiting(self) -> None:
         """
         Who comes while they are fetched waits, without another fetch; who leaves meanwhile hurts nobody.
@@ -368,6 +380,52 @@ class JWTVerifierTests(KeysCase):
         self.assertIsNone(self.verifier.recall(digestOf(token)))
         with self.assertRaises(Fault):
             self.verify(token)
+
+    def test_withdrawnKey(self) -> None:
+        """
+        A token that is recalled all the time is forgotten within the hour after its issuer has withdrawn the key, and
+        nobody waits for that. If other keys come or go it is still recalled.
+        """
+        self.verifier = self.verifierOf(claim="sub")
+        token = sign(self.claims(exp=int(self.clock.seconds()) + 10**6))
+        digest = digestOf(token)
+        self.verify(token)
+        asked = len(self.documents.asked)
+        for _ in range(5):
+            self.clock.advance(720)
+            self.assertIsNotNone(self.verifier.recall(digest))
+        self.assertEqual(len(self.documents.asked), asked)
+        self.documents.documents[KEYS] = keySet(NEW, RSA)
+        self.clock.advance(1)
+        self.assertIsNotNone(self.verifier.recall(digest))
+        self.assertEqual((len(self.documents.asked), self.keys.generation), (asked + 2, 2))
+        self.assertIsNotNone(self.verifier.recall(digest))
+        self.documents.documents[KEYS] = keySet(NEW)
+        self.clock.advance(3601)
+        self.documents.later = []
+        self.assertIsNotNone(self.verifier.recall(digest))
+        self.documents.release()
+        self.assertIsNone(self.verifier.recall(digest))
+        with self.assertRaises(Fault):
+            self.verify(token)
+
+    def test_longLived(self) -> None:
+        """
+        A token counts for a day at most, then its key must still be there: so what it has opened lasts no longer. Who
+        comes again is let in for another day, long before that, but not beyond the end of the token.
+        """
+        self.verifier = self.verifierOf(claim="sub")
+        start = self.clock.seconds()
+        token = sign(self.claims(exp=int(start) + 100_000))
+        digest = digestOf(token)
+        self.assertEqual(self.verify(token).expires, start + 86400)
+        for now, expires in ((43199, 86400), (43200, 43200 + 86400), (43201, 43200 + 86400)):
+            self.clock.advance(start + now - self.clock.seconds())
+            found = self.verifier.recall(digest)
+            assert found is not None
+            self.assertEqual(found.expires, min(start + expires, start + 100_060))
+        self.clock.advance(start + 100_060 - self.clock.seconds())
+        self.assertIsNone(self.verifier.recall(digest))
 
     def test_bound(self) -> None:
         """

@@ -15,7 +15,7 @@ from attrs import evolve
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from joserfc.jws import JWSRegistry
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -228,18 +228,44 @@ class BeginTests(ProviderCase):
 
     def test_left(self) -> None:
         """
-        Somebody who leaves meanwhile spoils nothing for the others.
+        Somebody who leaves meanwhile spoils nothing for the others, nor for those who come after, even if nobody else
+        was there.
         """
         self.played.later = []
-        one, two = (
+        one, two, three = (
             Deferred.fromCoroutine(self.provider.authorizationURL(self.attempt, "state"))
-            for _ in range(2)
+            for _ in range(3)
         )
-        one.addErrback(lambda failure: None)
-        self.assertEqual(len(self.played.later), 1)
+        for each in (one, two):
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        [waiting] = self.played.later
+        waiting.callback(None)
+        self.assertTrue(self.successResultOf(three).startswith(ISSUER))
+        self.setProvider(SETTINGS)
+        self.played.later.clear()
+        with capturedLogs() as logs:
+            for _ in range(3):
+                alone = Deferred.fromCoroutine(
+                    self.provider.authorizationURL(self.attempt, "state")
+                )
+                alone.cancel()
+                self.failureResultOf(alone, CancelledError)
+        self.assertEqual((logs, self.provider._waiting), ([], set()))
+        [waiting] = self.played.later
         self.played.later = None
-        one.cancel()
-        self.assertTrue(self.successResultOf(two).startswith(ISSUER))
+        waiting.callback(None)
+        self.assertTrue(self.url().startswith(ISSUER))
+        self.assertEqual(len(self.played.asked), 2)
+
+    def test_bug(self) -> None:
+        """
+        Not even a failure of our own leaves anybody waiting, or is tried all the time.
+        """
+        self.patch(self.provider, "_read", lambda document: 1 / 0)
+        for _ in range(2):
+            self.assertEqual(self.url(), "!issuer-unavailable")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_unreachable(self) -> None:
         """
@@ -276,6 +302,7 @@ class BeginTests(ProviderCase):
             {"authorization_endpoint": "http://provider.example/authorize"},
             {"authorization_endpoint": "javascript:alert(1)"},
             {"authorization_endpoint": f"{ISSUER}/\xe9"},
+            {"authorization_endpoint": f"{ISSUER}/\r\nSet-Cookie: a=b"},
             {"token_endpoint": ["x"]},
             {"token_endpoint": "http://provider.example/token"},
             {"userinfo_endpoint": "http://provider.example/userinfo"},

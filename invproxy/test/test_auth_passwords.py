@@ -238,6 +238,28 @@ class CheckerTests(SynchronousTestCase):
             self.check(user, "x")
         self.assertEqual(costs, [CHEAP] * 3)
 
+    def test_unknownCosts(self) -> None:
+        """
+        Where users have different costs so have names that are not in the file, in the same proportions: so no cost
+        tells who is in it. A name keeps its own, also after a restart.
+        """
+        dear = hashPassword("x", cost=(5, 8, 1))
+        self.write("".join(line(f"user{n}", "x") for n in range(3)) + f"user3:{dear}\n")
+        costs: list[int] = []
+
+        def counting(hashed: Hashed, password: bytes | str) -> bytes:
+            costs.append(hashed.ln)
+            return bytes(32)
+
+        self.patch(Hashed, "derive", counting)
+        for _ in range(2):
+            self.checker = ScryptFileChecker(self.path, inline)
+            for number in range(400):
+                self.assertIsNone(self.check(f"nobody{number}", "x"))
+        self.assertEqual(costs[:400], costs[400:])
+        self.assertEqual(set(costs), {4, 5})
+        self.assertTrue(50 < costs[:400].count(5) < 150, costs[:400].count(5))
+
     def test_changed(self) -> None:
         """
         A change counts from the next check on, also one that leaves size and time as they were.

@@ -344,22 +344,97 @@ class BasicTests(VisitorsCase):
         for _ in range(LIMIT):
             self.identify(basic("bob", "x"))
         self.checker.later = []
-        self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "(waits)")
+        self.assertEqual(self.identify(basic("carol", "x"), peer=other), "(waits)")
+        self.assertEqual(self.identify(basic("carol", "x")), "!too-many-attempts")
+
+    def test_neighbor(self) -> None:
+        """
+        Whoever guesses all day locks nobody out who was known at the same address before; their passwords are still
+        checked each minute, and one that is not right any more is forgotten.
+        """
+        self.identify(basic("alice", "wonder"))
+        for _ in range(600):
+            self.clock.advance(61)
+            for number in range(LIMIT):
+                self.identify(basic("bob", str(number)))
+            self.assertEqual(self.identify(basic("alice", "wonder")), "alice")
+        self.assertEqual(self.checker.asked.count(("alice", "wonder")), 601)
+        self.assertEqual(self.identify(basic("bob", "builder")), "!too-many-attempts")
+        self.checker.users["alice"] = "other"
+        self.clock.advance(60)
+        for _ in range(LIMIT):
+            self.identify(basic("bob", "x"))
+        self.assertEqual(self.identify(basic("alice", "wonder")), "!unauthenticated")
         self.assertEqual(self.identify(basic("alice", "wonder")), "!too-many-attempts")
+        self.clock.advance(86400)
+        self.assertEqual(self.identify(basic("bob", "builder")), "bob")
+        self.clock.advance(43200)
+        for _ in range(LIMIT):
+            self.identify(basic("bob", "x"))
+        self.assertEqual(self.identify(basic("bob", "builder")), "!too-many-attempts")
+
+    def test_elsewhere(self) -> None:
+        """
+        What is known at one address does not tell those who guess at another what is right.
+        """
+        other = FakePeer()
+        other.address = IPv4Address("TCP", "192.0.2.8", 1)
+        self.identify(basic("alice", "wonder"))
+        for _ in range(LIMIT):
+            self.identify(basic("bob", "x"), peer=other)
+        self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "!too-many-attempts")
+        self.clock.advance(15)
+        self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "alice")
+        for _ in range(LIMIT):
+            self.identify(basic("bob", "x"), peer=other)
+        self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "alice")
+        self.assertEqual(len(self.checker.asked), 2 * LIMIT + 1)
+        self.patch(module, "_MOST_PLACES", 3)
+        for number in range(5):
+            other.address = IPv4Address("TCP", f"198.51.100.{number}", 1)
+            self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "alice")
+        [known] = self.visitors._known.values()
+        self.assertLess(len(known.places), 5)
+
+    def test_brokenLater(self) -> None:
+        """
+        Credentials are not forgotten because they cannot be checked for a while.
+        """
+        self.identify(basic("alice", "wonder"))
+        self.clock.advance(61)
+        del self.checker.users["alice"]
+        self.checker.error = OSError()
+        with capturedLogs():
+            self.assertEqual(self.identify(basic("alice", "wonder")), "!internal")
+        self.checker.users["alice"] = "wonder"
+        self.checker.error = UnauthorizedLogin()
+        for _ in range(LIMIT):
+            self.identify(basic("bob", "x"))
+        self.assertEqual(self.identify(basic("alice", "wonder")), "alice")
 
     def test_manyAtOnce(self) -> None:
         """
-        Nobody has more guesses by making them all at once, and all together have no more than the machine can check.
+        Nobody has more guesses by making them all at once, nor keeps others from being checked; all together have no
+        more than the machine can check. Who was known before need not stand in that line.
         """
+        most = module._MOST_GUESSES
+        self.identify(basic("alice", "wonder"))
+        self.clock.advance(61)
         self.checker.later = []
-        outcomes = [self.identify(basic("bob", str(number))) for number in range(LIMIT + 5)]
-        self.assertEqual(outcomes, ["(waits)"] * LIMIT + ["!too-many-attempts"] * 5)
-        self.patch(module, "_MOST_CHECKS", LIMIT + 1)
+        outcomes = [self.identify(basic("bob", str(number))) for number in range(most + 5)]
+        self.assertEqual(outcomes, ["(waits)"] * most + ["!too-many-attempts"] * 5)
+        self.patch(module, "_MOST_CHECKS", most + 1)
         for last, outcome in ((1, "(waits)"), (2, "!too-many-attempts")):
             other = FakePeer()
             other.address = IPv4Address("TCP", f"192.0.2.{100 + last}", 1)
             self.assertEqual(self.identify(basic("bob", f"y{last}"), peer=other), outcome)
         self.assertEqual(values(self.fault.fields, b"Retry-After"), [b"1"])
+        self.assertEqual(self.identify(basic("alice", "wonder")), "(waits)")
+        waiting, self.checker.later = self.checker.later, None
+        for each in waiting:
+            each.callback(None)
+        self.assertEqual((self.visitors._guesses, self.visitors._underWay), ({}, {}))
+        self.assertEqual(self.identify(basic("bob", "builder")), "bob")
 
 
 class SessionTests(VisitorsCase):
@@ -539,13 +614,51 @@ class ApproachTests(SynchronousTestCase):
             ((b"1.2.3.4, 198.51.100.1",), "198.51.100.1"),
             ((b"1.2.3.4, 198.51.100.1, 192.0.2.9",), "198.51.100.1"),
             ((b"1.2.3.4", b"198.51.100.1"), "198.51.100.1"),
-            ((b"1.2.3.4, unknown",), "unknown"),
+            ((b"203.0.113.9:51234",), "203.0.113.9"),
+            ((b"1.2.3.4, [2001:db8::1]:443",), "2001:db8::1"),
+            ((b"2001:DB8:0::1",), "2001:db8::1"),
+            ((b"198.51.100.1, 192.0.2.9:80",), "198.51.100.1"),
         ):
             self.assertEqual(self.clientOf(self.proxy, *chains), client)
         self.assertIs(self.clientOf(self.proxy, b"192.0.2.8, 192.0.2.9"), self.proxy)
+        for chain in (b"1.2.3.4, unknown", b"1.2.3.4, \xe9", b"1.2.3.4, 5.6.7", b"[::1"):
+            expected = "::1" if chain == b"[::1" else self.proxy
+            self.assertEqual(self.clientOf(self.proxy, chain), expected)
+        many = b"198.51.100.1" + b", 192.0.2.9" * 5000
+        self.assertIs(self.clientOf(self.proxy, many), self.proxy)
         self.approaches = Approaches(trustsUnix=True)
         self.assertEqual(self.clientOf(self.unix, b"1.2.3.4, 198.51.100.1"), "198.51.100.1")
         self.assertIs(self.clientOf(self.proxy, b"198.51.100.1"), self.proxy)
+
+    def test_forwarded(self) -> None:
+        """
+        The same where trusted proxies send only Forwarded, whatever clients put into it.
+        """
+        for lines, client in (
+            ((b"for=198.51.100.1",), "198.51.100.1"),
+            ((b"for=1.2.3.4, for=198.51.100.1;proto=https;by=_x",), "198.51.100.1"),
+            ((b"for=1.2.3.4", b"proto=https; For=198.51.100.1"), "198.51.100.1"),
+            ((b'for=1.2.3.4,for="198.51.100.1:51234", for=192.0.2.9',), "198.51.100.1"),
+            ((b'for="[2001:db8::1]:443"',), "2001:db8::1"),
+            ((b'for=", for=198.51.100.1',), "198.51.100.1"),
+            ((b"for=1.2.3.4, for=_hidden",), None),
+            ((b"for=1.2.3.4, for=unknown",), None),
+            ((b"for=1.2.3.4, proto=https",), None),
+            ((b"for=198.51.100.1;for=1.2.3.4",), None),
+            ((b'for=198.51.100.1;host="a,for=1.2.3.4"',), None),
+            ((b'for=198.51.100.1;host="a,for=1.2.3.4;b"',), None),
+            ((b'for=198.51.100.1;host="a,for=1.2.3.4;b=\\""',), None),
+            ((b"xfor=198.51.100.1",), None),
+            ((b"",), None),
+        ):
+            fields = [(b"Forwarded", line) for line in lines]
+            found = self.approaches.clientOf(requestHead(fields=fields), self.proxy)
+            self.assertEqual(found, client or self.proxy, lines)
+        fields = [(b"Forwarded", b"for=1.2.3.4"), (b"X-Forwarded-For", b"198.51.100.1")]
+        found = self.approaches.clientOf(requestHead(fields=fields), self.proxy)
+        self.assertEqual(found, "198.51.100.1")
+        found = self.approaches.clientOf(requestHead(fields=fields), self.stranger)
+        self.assertIs(found, self.stranger)
 
     def isSecure(self, peer: FakePeer, *fields: tuple[bytes, bytes]) -> bool:
         return self.approaches.isSecure(requestHead(fields=fields), peer)

@@ -107,6 +107,11 @@ class CheckTests(FileTestCase):
         What does not go together is found.
         """
         self.assertFound('listen = "tcp:8080"\nmax-pending = 1', "--insecure-open")
+        self.assertFound(
+            f'database = "sqlite:{self.mktemp()}"\nlisten = "haproxy:tcp:8080"\n'
+            'trusted-proxies = ["10.0.0.0/8"]',
+            "in a PROXY header",
+        )
         self.assertFound('proxy = "http://x"\nbackend = "web"', "--origin is not given")
         self.assertFound('admin-token-file = "/nowhere"\nmax-body = 1', "No such file")
         short = self.write("token", "short")
@@ -122,6 +127,8 @@ class CheckTests(FileTestCase):
         result = self.invoke("check", self.write("x.toml", 'user-header = "X-User"'))
         self.assertIn("  warning: --user-header", result.stdout)
         self.assertIn("It can be used; 1 warning.", result.stdout)
+        trusting = 'user-header = "X-User"\ntrusted-proxies = ["127.0.0.1"]'
+        self.assertFound(trusting, "protects nothing in open mode", kind="warning")
 
     def test_environment(self) -> None:
         """

@@ -84,6 +84,13 @@ class ChooseMediaTypeTests(SynchronousTestCase):
         for accept in (b'"\\' * 30000, b"a/" * 30000, b"text/html;" * 6000, b" \t" * 30000):
             chooseMediaType(accept)
 
+    def test_onlyTheBeginning(self) -> None:
+        """
+        Of a value with ranges by the thousand only the first KiB is looked at.
+        """
+        self.assertEqual(chooseMediaType(b"a/b," * 253 + b"text/html"), HTML)
+        self.assertEqual(chooseMediaType(b"a/b," * 256 + b"text/html"), TEXT)
+
     @examples(100)
     @given(st.binary() | st.text(alphabet='a/*;q=01.,+ "\\json').map(str.encode))
     def test_neverRaises(self, accept: bytes) -> None:

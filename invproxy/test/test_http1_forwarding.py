@@ -270,6 +270,38 @@ class Trusted(SynchronousTestCase):
         went = dict(forwarded(b"\r\nRemote-User: ada", trusted=True, userHeader=b"remote-user"))
         self.assertEqual(went[b"Remote-User"], b"ada")
 
+    def test_likenesses(self) -> None:
+        """
+        Likenesses of what is believed come from elsewhere: a proxy that replaces one field may let the others pass.
+        """
+        alike = (
+            b"X_Forwarded_For",
+            b"x-forwarded_for",
+            b"X_Forwarded-Proto",
+            b"X_REAL_IP",
+            b"X-Forwarded-Other_Thing",
+            b"X_Inverting_Proxy_User_ID",
+        )
+        kept = (
+            (b"X-Real-IP", b"1"),
+            (b"X-Forwarded-Port", b"2"),
+            (b"X_Forwarded", b"3"),
+            (b"A_B", b"4"),
+        )
+        for userHeader, own, likenesses in (
+            (None, b"User", ()),
+            (b"X-Forwarded-User", b"X-FORWARDED-User", (b"X_Forwarded_User", b"x-forwarded_user")),
+            (b"remote-user", b"Remote-User", (b"Remote_User",)),
+            (b"Remote_User", b"REMOTE_USER", (b"Remote-User",)),
+            (b"X_Forwarded_User", b"x_forwarded_user", (b"X-Forwarded-User",)),
+        ):
+            pairs = [*((name, b"evil") for name in (*alike, *likenesses)), (own, b"ada"), *kept]
+            for block in (join(pairs), join(reversed(pairs))):
+                went = forwarded(block, trusted=True, userHeader=userHeader)
+                self.assertNotIn(b"evil", [value for _, value in went], userHeader)
+                for pair in ((own, b"ada"), *kept):
+                    self.assertIn(pair, went)
+
 
 class Trailers(SynchronousTestCase):
     """
@@ -283,9 +315,20 @@ class Trailers(SynchronousTestCase):
         self.assertEqual(forwardTrailers(block, trusted=False, userHeader=b"user"), b"\r\nETag: x")
         self.assertEqual(
             forwardTrailers(block, trusted=True, userHeader=b"user"),
-            b"\r\nX-Forwarded-For: 1.2.3.4\r\nETag: x\r\nUser: b",
+            b"\r\nX-Forwarded-For: 1.2.3.4\r\nETag: x",
         )
+        self.assertEqual(forwardTrailers(block, trusted=True)[-9:], b"\r\nUser: b")
         self.assertEqual(forwardTrailers(b"", trusted=False), b"")
+
+    def test_likenesses(self) -> None:
+        """
+        Likenesses are dropped whoever sends them.
+        """
+        block = b"\r\nX_Forwarded_For: 1\r\nRemote_User: 2\r\nRemote-User: 3\r\nA_B: 4"
+        for trusted in (False, True):
+            for userHeader in (b"Remote-User", b"REMOTE_USER"):
+                went = forwardTrailers(block, trusted=trusted, userHeader=userHeader)
+                self.assertEqual(went, b"\r\nA_B: 4")
 
 
 class Loops(SynchronousTestCase):

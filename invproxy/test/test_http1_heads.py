@@ -134,8 +134,24 @@ class Requests(SynchronousTestCase):
         head = request(b"GET / HTTP/1.1\r\nA: host\r\nhOST: a\r\nB: c\r\n\r\n").withHost(b"b:1")
         self.assertEqual(head.host, b"b:1")
         self.assertEqual(head.fields, b"\r\nA: host\r\nhOST: b:1\r\nB: c")
-        for host in b"u@a", b"a/", b"a\r\nb: c", b"a b", b"a\\1":
+        for host in b"u@a", b"a/", b"a\r\nb: c", b"a b", b"a\\1", b"a" * 262:
             self.assertRaises(Fault, head.withHost, host)
+
+    def test_longHost(self) -> None:
+        """
+        A host is no longer than a name can be: some are remembered for a while.
+        """
+        longest = b"a" * 255 + b":65535"
+        for data in (
+            b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n",
+            b"GET / HTTP/1.0\r\nHost: %b\r\n\r\n",
+            b"GET http://%b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://%b HTTP/1.0\r\n\r\n",
+        ):
+            self.assertEqual(request(data % longest).host, longest)
+            fault = self.assertRaises(Fault, request, data % (b"a" + longest))
+            self.assertEqual(fault.code.name, "bad-request")
+            self.assertLess(len(fault.detail), 60)
 
     def test_withoutExpect(self) -> None:
         head = request(

@@ -121,7 +121,7 @@ class FakeAgent:
 
     def __init__(self, proxy: Proxy, fields: bytes = b"") -> None:
         self._port = proxy.port
-        self._fields = b"Host: p\r\nX-Inverting-Proxy-Backend-ID: web\r\n" + fields
+        self._fields = b"Host: localhost\r\nX-Inverting-Proxy-Backend-ID: web\r\n" + fields
         self.wires: list[Wire] = []
 
     def call(self, path: bytes, identifier: str = "") -> Wire:

@@ -196,6 +196,32 @@ class StartTests(ServiceCase):
             bench.ask(fields=b"X-Forwarded-For: %b\r\n" % told).leave()
             self.assertEqual([line[0] for line in bench.lines.lines], [named])
 
+    def test_loggedLiar(self) -> None:
+        """
+        What a peer says that is no trusted proxy is not believed, be it a client that gets around them.
+        """
+        told = b"X-Forwarded-For: 203.0.113.7\r\n"
+        for settings, listen, address, named in (
+            ({"trustedProxies": (ip_network("10.0.0.0/8"),)}, PUBLIC, None, "127.0.0.1"),
+            ({"trustUnixPeers": True}, PUBLIC, "198.51.100.1", "198.51.100.1"),
+            ({"trustUnixPeers": True}, "unix:/run/public", None, "203.0.113.7"),
+            (
+                {"trustedProxies": (ip_network("10.0.0.0/8"),)},
+                "unix:/run/public",
+                None,
+                "unix",
+            ),
+        ):
+            bench = self.bench(started=False, settings=settings, listen=[listen])
+            bench.start()
+            data = b"GET / HTTP/1.1\r\nHost: web\r\n%b\r\n" % told
+            if listen == PUBLIC:
+                call = bench.raw(data, address=address)
+            else:
+                call = bench.at("/run/public", data)
+            self.assertEqual(call.status, 503)
+            self.assertEqual([line[0] for line in bench.lines.lines], [named])
+
     def test_agentListen(self) -> None:
         """
         With addresses for agents the public ones serve no agent.
@@ -211,6 +237,21 @@ class StartTests(ServiceCase):
         self.assertEqual(len(idsOf(parked)), 1)
         self.assertEqual(client.status, 0)
         self.assertEqual(bench.at(8082, b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").status, 404)
+
+    def test_onlyOwnNames(self) -> None:
+        """
+        In open mode pages in a browser on this machine become no agents, wherever agents connect.
+        """
+        call = b"GET /agent/%b HTTP/1.1\r\nHost: %b\r\nX-Inverting-Proxy-Backend-ID: web\r\n\r\n"
+        for endpoints, port in (([], 8080), ([AGENTS], 8082)):
+            bench = ServiceBench(onlyOwnNames=True, agentListen=endpoints)
+            bench.start()
+            for path in (b"pending", b"request", b"tunnel"):
+                refused = bench.at(port, call % (path, b"evil.example:8080"))
+                self.assertEqual((refused.status, refused.error), (403, "forbidden"))
+            self.assertEqual(list(bench.proxy.mailboxes), [])
+            self.assertEqual(bench.at(port, call % (b"pending", b"localhost")).status, 0)
+            self.assertEqual(len(list(bench.proxy.mailboxes)), 1)
 
     def test_admin(self) -> None:
         """
@@ -260,6 +301,15 @@ class StartTests(ServiceCase):
         self.assertEqual((surplus.status, surplus.error), (503, "too-many-connections"))
         self.assertEqual([poll.status for poll in polls].count(200), 2)
         self.assertEqual(bench.fetch(b"1").status, 404)
+
+    def test_maxAdministrators(self) -> None:
+        """
+        The admin endpoint has a bound of its own, which has nothing to do with that of clients.
+        """
+        bench = self.bench(settings={"maxConnections": 2}, adminListen=ADMIN)
+        calls = [bench.at(8081, HEALTH % b"healthz") for _ in range(257)]
+        self.assertEqual([call.status for call in calls], [200] * 256 + [503])
+        self.assertEqual(calls[-1].error, "too-many-connections")
 
 
 class StopTests(ServiceCase):

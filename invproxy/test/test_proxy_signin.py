@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.auth.attempts import TIMEOUT
 from invproxy.auth.throttle import LIMIT
+from invproxy.errors import Fault
 from invproxy.http1.fields import values
 from invproxy.test.rawcalls import Call
 from invproxy.test.test_auth_oidc import ALICE, ISSUER, SETTINGS, PlayedProvider
@@ -307,6 +308,19 @@ class SigningInTests(SignInCase):
             self.assertEqual((call.status, call.error), (429, "too-many-attempts"))
             self.assertEqual(len(self.played.asked), asked)
 
+    def test_neighbor(self) -> None:
+        """
+        Wrong passwords from the same address keep nobody from signing in there.
+        """
+        assert self.bench.endUsers is not None
+        throttle = self.bench.endUsers.visitors.throttle
+        for _ in range(LIMIT):
+            throttle.fail("127.0.0.1")
+        with self.assertRaises(Fault):
+            throttle.check("127.0.0.1")
+        self.assertEqual(self.complete(self.begin()).status, 303)
+        self.assertEqual(self.userOf(), ALICE)
+
     def test_accessLog(self) -> None:
         """
         The code stays out of the access log.
@@ -315,6 +329,8 @@ class SigningInTests(SignInCase):
         self.bench.site.streamEnded = lambda stream: seen.append(stream.head.target)
         self.complete(self.begin())
         self.assertEqual(seen[-1], b"/.invproxy/callback")
+        call = self.complete(self.begin(), method=b"POST", lines=b"Content-Length: 0\r\n")
+        self.assertEqual((call.status, seen[-1]), (405, b"/.invproxy/callback"))
 
     def test_left(self) -> None:
         """

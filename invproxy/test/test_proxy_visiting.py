@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from itertools import product
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -315,6 +316,57 @@ class RegistryTests(VisitCase):
             call = bench.ask(fields=lines, address="10.1.2.3")
             self.assertGets(bench, call, backend, user)
 
+    def answered(
+        self, bench: VisitBench, fields: bytes, given: bytes, address: str | None = None
+    ) -> tuple[list[bytes], list[bytes]]:
+        """
+        Have a request answered.
+
+        @param fields: lines of the request.
+        @param given: lines of the backend's response.
+        @return: what the response says of caching, and what it depends on.
+        """
+        client = bench.ask(fields=fields, address=address)
+        identifier, _ = bench.take()
+        bench.respond(identifier, b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % given)
+        self.assertEqual(client.status, 200)
+        got = client.reply.fields
+        return values(got, b"cache-control"), values(got, b"vary")
+
+    def test_caches(self) -> None:
+        """
+        No cache may give what is for one person to another: what is at a URL depends on who asks, so it says by which
+        fields, and is private unless the backend says how it may be cached.
+        """
+        trusting: dict[str, Any] = {
+            "userHeader": b"x-forwarded-user",
+            "trustedProxies": (ip_network("10.0.0.0/8"),),
+        }
+        named = b"X-Forwarded-User: alice@example.com\r\n"
+        plain, signed = VisitBench(), VisitBench(oidc=OIDC)
+        fronted = VisitBench(passwords=False, **trusting)
+        every = VisitBench(oidc=OIDC, **trusting)
+        for bench, fields, address, vary in (
+            (plain, known(ALICE), None, b"Authorization"),
+            (signed, signed.signedIn(ALICE), None, b"Authorization, Cookie"),
+            (fronted, named, "10.1.2.3", b"x-forwarded-user"),
+            (every, named, "10.1.2.3", b"Authorization, Cookie, x-forwarded-user"),
+        ):
+            bench.add("web", "allUsers")
+            for given, cacheControl, varies in (
+                (b"", [b"private"], []),
+                (b"Vary: Accept\r\nETag: W/1\r\n", [b"private"], [b"Accept"]),
+                (b"cache-control: public, max-age=9\r\n", [b"public, max-age=9"], []),
+                (b"Expires: Thu, 01 Dec 2099 16:00:00 GMT\r\n", [], []),
+            ):
+                found = self.answered(bench, fields, given, address)
+                self.assertEqual(found, (cacheControl, [*varies, vary]))
+            # What anybody gets stays as it is.
+            self.assertEqual(self.answered(bench, b"", b""), ([], []))
+        opened = VisitBench(passwords=False, withRegistry=False, **trusting)
+        opened.fetch(b"0")
+        self.assertEqual(self.answered(opened, named, b"", "10.1.2.3"), ([], []))
+
     def test_toTheAgent(self) -> None:
         """
         The agent is told the end user, as UTF-8.
@@ -527,9 +579,29 @@ class EjectionTests(VisitCase):
         """
         It is broken off for those who are not among the end users any more, and for nobody else.
         """
-        self.bench.add("web", ALICE, "carol", paths=("/elsewhere",), hosts=["a.example"])
+        self.bench.add("web", ALICE, "carol", paths=("/", "/more"), hosts=["web.example"])
         statuses = {user: call.status for user, call in self.calls.items()}
         self.assertEqual(statuses, {ALICE: 0, BOB: 403, "carol": 0})
+
+    def test_paths(self) -> None:
+        """
+        Also what goes on below a path that was taken from the backend, in whatever way it is read.
+        """
+        paths = (b"/a/x?y=/b", b"/b/x", b"/b", b"/a/b%2Fx", b"/", b"/a/%2e%2e/b")
+        calls = {path: self.bench.ask(target=path, fields=known(ALICE)) for path in paths}
+        self.assertEqual({call.status for call in calls.values()}, {0})
+        self.bench.add("web", ALICE, "*@example.com", "carol", paths=("/a",))
+        gone = {path for path, call in calls.items() if call.status == 403}
+        self.assertEqual(gone, {b"/b/x", b"/b", b"/", b"/a/%2e%2e/b"})
+
+    def test_hosts(self) -> None:
+        """
+        Or by the name of a host that was.
+        """
+        other = self.bench.ask(fields=known(ALICE), host=b"Other.example:8080")
+        self.bench.add("web", ALICE, "*@example.com", "carol", hosts=["other.example"])
+        self.assertEqual([call.status for call in self.calls.values()], [403] * 3)
+        self.assertEqual(other.status, 0)
 
     def test_answering(self) -> None:
         """

@@ -277,7 +277,7 @@ class ChangingTests(RegistryCase):
         A new record is kept, in force and told, in its canonical form and without a last use of its own.
         """
         new = backend("x", endUser="bob", hosts=("EXAMPLE.com",))
-        self.assertIs(self.done(self.registry.put(evolve(new, lastUsed=5.0))), True)
+        self.assertIsNone(self.done(self.registry.put(evolve(new, lastUsed=5.0))))
         new = evolve(new, hosts=("example.com",))
         self.assertEqual(self.registry.get("x"), new)
         self.assertEqual(self.stored()[0]["x"], new)
@@ -291,12 +291,13 @@ class ChangingTests(RegistryCase):
         """
         self.registry.see("web")
         new = backend(endUser="bob")
-        self.assertIs(self.done(self.registry.put(new)), False)
+        replaced = self.done(self.registry.put(new))
         self.assertEqual((self.find("ann"), self.find("bob")), (None, "web"))
         self.assertEqual(self.registry.get("web"), evolve(new, lastUsed=NOW))
         self.assertEqual(self.registry.tokensOf("web"), [token()])
         [change] = self.changes
         assert isinstance(change, Changed) and change.former
+        self.assertEqual(replaced, change.former)
         self.assertEqual((change.record.endUser, change.former.endUser), ("bob", "ann"))
 
     def test_replaceUnused(self) -> None:
@@ -346,7 +347,7 @@ class ChangingTests(RegistryCase):
         second = self.begin(self.registry.put(backend(endUser="eve"), match=tag))
         self.assertEqual(len(self.store.calls), 1)
         self.store.answer()
-        self.assertIs(self.successResultOf(first), False)
+        self.assertEqual(self.successResultOf(first), backend())
         self.failureResultOf(second, PreconditionFailed)
         self.assertEqual(self.find("bob"), "web")
 

@@ -402,20 +402,28 @@ class CanonicalTests(SynchronousTestCase):
 
     def test_user(self) -> None:
         """
-        ASCII letters become small, others do not: the Kelvin sign is no k, nor is a dotted I an i.
+        In email addresses ASCII letters become small, others do not: the Kelvin sign is no k, nor is a dotted I an i.
         """
         self.assertEqual(canonicalUser(" Ann@Example.COM\t"), "ann@example.com")
+        self.assertEqual(canonicalUser("*@Example.COM"), "*@example.com")
         self.assertEqual(canonicalUser("allUsers"), "allUsers")
-        self.assertEqual(canonicalUser("\u212aIM"), "\u212aim")
-        self.assertEqual(canonicalUser("\u0130dA"), "\u0130da")
+        self.assertEqual(canonicalUser("\u212aIM@X.y"), "\u212aim@x.y")
+        self.assertEqual(canonicalUser("\u0130dA@X.y"), "\u0130da@x.y")
         self.assertEqual(canonicalUser("\u00a0ann"), "\u00a0ann")
+
+    def test_userByOtherNames(self) -> None:
+        """
+        Other names stay as they are: two that differ in case may be two people.
+        """
+        for name in ("Ann", "ann", "1aB", "\u212aIM"):
+            self.assertEqual(canonicalUser(f" {name}"), name)
 
     def test_users(self) -> None:
         """
         Two spellings of one user are one.
         """
-        record = Backend("web", "Ann", "", ("/",), ("ann", "ANN ", "*@B.c", "*@b.C", ""))
-        self.assertEqual(record.users(), ("ann", "*@b.c"))
+        record = Backend("web", "A@b.c", "", ("/",), ("a@b.c", "A@B.C ", "*@B.c", "*@b.C", ""))
+        self.assertEqual(record.users(), ("a@b.c", "*@b.c"))
 
     def test_host(self) -> None:
         """

@@ -257,7 +257,7 @@ class RouteTests(SynchronousTestCase):
         """
         routes = RouteTable()
         records = [
-            backend("a", "ann", "ann", "ANN", paths=("/a/b/c", "/a/b/", "/%61/b/")),
+            backend("a", "a@x", "a@x", "A@X", paths=("/a/b/c", "/a/b/", "/%61/b/")),
             backend("b", "allUsers", "*@x.y", hosts=("a.b", "*.a.b", "a.b")),
             backend("c", "ann", paths=("/a/b", "/")),
         ]
@@ -286,7 +286,7 @@ class RouteTests(SynchronousTestCase):
 
 # A naive model of the same: every record is looked at.
 
-USERS = st.sampled_from(["", "ann@x.y", "Bob@x.y", "carl@z", "dora", "allUsers", "*@x.y"])
+USERS = st.sampled_from(["", "ann@x.y", "Bob@x.y", "carl@z", "dora", "Dora", "allUsers", "*@x.y"])
 GRANTS = st.sampled_from(["ann@x.y", "bob@X.y", "carl@z", "dora", "allUsers", "*@x.y", "*@z"])
 HOSTS = st.sampled_from(["a.b", "*.b", "*.a.b", "c.a.b", "b", "*.c.a.b", "::1"])
 ASKED = st.sampled_from(["a.b", "b", "c.a.b", "d.c.a.b", "x", "A.b:80", "[::1]", ""])
@@ -344,7 +344,7 @@ def userRank(record: Backend, user: str) -> int:
             continue
         elif grant.startswith("*@") and user.lower().endswith(grant[1:].lower()):
             ranks.append(2)
-        elif grant.lower() == user.lower():
+        elif grant == user or ("@" in grant and grant.lower() == user.lower()):
             ranks.append(3)
     return max(ranks, default=0)
 

@@ -264,6 +264,66 @@ class BodyLimitTests(SynchronousTestCase):
             self.assertIsNone(answer.fault)
             self.assertEqual(streaming.arrivals[0].target, b"/a?b")
 
+    def test_timeout(self) -> None:
+        """
+        A body must be whole after some time, however often a piece of it comes; the clock stops with the exchange.
+        """
+        clock = Clock()
+        keeper = Keeper()
+        origin = ResourceOrigin(keeper, clock=clock, maxBody=10, bodyTimeout=30)
+        stalled = RecordingAnswer()
+        upload = stalled.ask(origin, requestHead(b"PUT", framing=CHUNKED), b"x", end=False)
+        clock.advance(29)
+        upload.write(b"x")
+        self.assertIsNone(stalled.fault)
+        clock.advance(1)
+        assert stalled.fault is not None
+        self.assertEqual(stalled.fault.code.name, "head-timeout")
+        upload.write(b"x")
+        upload.finish()
+        self.assertEqual(keeper.requests, [])
+        for pieces, end in (([b"x"], True), ([b"x" * 11], True), ([b"x"], False)):
+            answer = RecordingAnswer()
+            answer.ask(origin, requestHead(b"PUT", framing=CHUNKED), *pieces, end=end)
+            if not end:
+                answer.abort(Fault(CLIENT_GONE))
+            self.assertEqual(clock.getDelayedCalls(), [])
+        RecordingAnswer().ask(origin, requestHead(), end=False)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertEqual(stalled.violations, [])
+
+    def test_noBody(self) -> None:
+        """
+        A Resource that says that it takes no body is rendered at once.
+        """
+        keeper = Keeper()
+        keeper.takesNoBody = True  # type: ignore[attr-defined]
+        origin = ResourceOrigin(keeper, clock=Clock(), maxBody=10)
+        answer = RecordingAnswer()
+        head = requestHead(b"PUT", b"/", [(b"Expect", b"100-continue")], framing=11)
+        upload = answer.ask(origin, head, end=False)
+        [request] = keeper.requests
+        assert request.content is not None
+        upload.write(b"x" * 11)
+        upload.finish()
+        self.assertEqual(request.content.read(), b"")
+        self.assertEqual((len(keeper.requests), answer.interim), (1, []))
+        answer.abort(Fault(CLIENT_GONE))
+        self.assertEqual(len(keeper.losses), 1)
+
+    def test_noForms(self) -> None:
+        """
+        Where forms are not parsed, bodies are only kept.
+        """
+        keeper = Keeper()
+        origin = ResourceOrigin(keeper, clock=Clock(), parsesForms=False)
+        for mediaType in (b"application/x-www-form-urlencoded", b"multipart/form-data"):
+            head = requestHead(b"POST", b"/?a=1", [(b"Content-Type", mediaType)], framing=3)
+            RecordingAnswer().ask(origin, head, b"a=2")
+            request = keeper.requests.pop()
+            assert request.content is not None
+            self.assertEqual((request.args, request.content.read()), ({b"a": [b"1"]}, b"a=2"))
+
     def test_noRoom(self) -> None:
         """
         A body that cannot be written down is an error of ours.

@@ -202,6 +202,19 @@ class RegistryRouterTests(SynchronousTestCase):
         # Nor is one's own led to by what could be another's.
         self.assertEqual(self.route(b"/api/../public/x", "alice"), "!bad-request")
 
+    def test_long(self) -> None:
+        """
+        Of a long path it is not found out how it might be read, which would take long; a plain one may be as long as
+        it likes, and so may a query.
+        """
+        for special in (b"%20", b";", b"\\", b"//", b"/."):
+            path = b"/public/" + special
+            longest = path + b"a" * (2048 - len(path))
+            self.assertEqual(self.route(longest), "everybodys", special)
+            self.assertEqual(self.route(longest + b"a"), "!bad-request", special)
+            self.assertEqual(self.route(path + b"?" + b"%20" * 2000), "everybodys", special)
+        self.assertEqual(self.route(b"/public/" + b"a" * 8000), "everybodys")
+
     def test_unusual(self) -> None:
         """
         Requests without Host, and for the server as a whole.

@@ -555,8 +555,22 @@ class AssembleTests(SynchronousTestCase):
                 "agentAuthorities": None,
                 "checkers": (),
                 "oidc": None,
+                "onlyOwnNames": True,
             },
         )
+
+    def test_onlyOwnNames(self) -> None:
+        """
+        Agents may call by any name where they need credentials, and where everybody may be one.
+        """
+        database = Path(self.mktemp())
+        for arguments, only in (
+            ("", True),
+            ("--insecure-open", False),
+            (f"--database sqlite:{database}", False),
+        ):
+            service = self.make(f"--access-log none {arguments}")
+            self.assertIs(service.kw["onlyOwnNames"], only)
 
     def test_readyLine(self) -> None:
         """
