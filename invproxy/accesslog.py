@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from json.encoder import encode_basestring_ascii as _json
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -23,25 +24,38 @@ from invproxy.interfaces import IAccessLog
 
 _log = Logger()
 
-DELAY = 0.1
+DELAY: Final = 0.1
 """How long a line may wait for others before it is written, in seconds."""
 
-ENOUGH = 65536
+ENOUGH: Final = 65536
 """How many bytes are written at once without waiting."""
 
-MOST = 1 << 20
+MOST: Final = 1 << 20
 """How many bytes are kept while the file takes none; what comes then is lost."""
 
-CHECK_INTERVAL = 1.0
+CHECK_INTERVAL: Final = 1.0
 """How often to look whether the file was renamed, in seconds."""
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
 
-_PRINTABLE = bytes(range(0x20, 0x7F))
-_HARMLESS = _PRINTABLE.translate(None, b"\\")
-_QUOTES = 6
-_ESCAPED = re.compile(rb"[^ !#-\[\]-~]")
-_ESCAPED_WORD = re.compile(rb"[^!#-\[\]-~]")
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+_HARMLESS: Final = _PRINTABLE.translate(None, b"\\")
+_QUOTES: Final = 6
+_ESCAPED: Final = re.compile(rb"[^ !#-\[\]-~]")
+_ESCAPED_WORD: Final = re.compile(rb"[^!#-\[\]-~]")
 
 
 def escape(value: bytes, *, word: bool = False) -> bytes:

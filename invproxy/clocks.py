@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
@@ -15,16 +15,21 @@ from invproxy.errors import HEAD_TIMEOUT, IDLE_TIMEOUT, ORIGIN_TIMEOUT, QUEUE_TI
 if TYPE_CHECKING:
     from invproxy.exchange import Exchange
 
-QUEUED, CLAIMED, FETCHED, RESPONDING, DONE, FAILED = range(6)
+QUEUED: Final = 0
+CLAIMED: Final = 1
+FETCHED: Final = 2
+RESPONDING: Final = 3
+DONE: Final = 4
+FAILED: Final = 5
 """
 The states: waiting; its ID handed out, under a lease; its request on the way to an agent; its response on the way to
 the client; ended well; ended otherwise.
 """
 
-STATES = ("queued", "claimed", "fetched", "responding", "done", "failed")
+STATES: Final = ("queued", "claimed", "fetched", "responding", "done", "failed")
 """The names of the states."""
 
-TRANSITIONS = {
+TRANSITIONS: Final = {
     QUEUED: {CLAIMED, FETCHED, FAILED},
     CLAIMED: {QUEUED, FETCHED, FAILED},
     FETCHED: {CLAIMED, QUEUED, RESPONDING, FAILED},

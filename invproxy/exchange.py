@@ -9,7 +9,7 @@ to is its L{RequestBody}.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -33,10 +33,10 @@ from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
 from invproxy.requestbody import RequestBody
 from invproxy.timers import Wheel
 
-_MOST_FETCHES = 3
+_MOST_FETCHES: Final = 3
 """How many agents get to try one request, should each be lost over it."""
 
-_dropProxysOwn = dropper(b"x-inverting-proxy-*")
+_dropProxysOwn: Final = dropper(b"x-inverting-proxy-*")
 
 
 class Mailbox(Protocol):
@@ -84,10 +84,11 @@ class Exchange:
         "_answerEnded",
         "_answerPaused",
         "_clientClosed",
-        "_clock",
         "_clocks",
         "_ended",
         "_holder",
+        "_seconds",
+        "_soonest",
         "_unclaimed",
         "_wheel",
         "askedAt",
@@ -141,7 +142,8 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
-        self.began = self.since = self.stirredAt = clock.seconds()
+        self._seconds = clock.seconds
+        self.began = self.since = self.stirredAt = self._seconds()
         self.state = QUEUED
         self.fetches = 0
         self.hasLifeline = False
@@ -153,16 +155,16 @@ class Exchange:
         self._answerEnded = False
         self._answerPaused = False
         self._clientClosed = False
-        self._clock = clock
         self._clocks = clocks
+        self._soonest = clocks.soonest
         self._ended = ended
         self._holder: object = None
         self._unclaimed: Callable[[Exchange], None] | None = None
         self.upgraded = False
         self._wheel = wheel
         self.body = RequestBody(self, maxBody, checkTrailers)
-        if clocks.queue:
-            wheel.watch(self, self.began + clocks.queue)
+        if self._soonest[QUEUED]:
+            wheel.watch(self, self.began + self._soonest[QUEUED])
 
     @property
     def peer(self) -> IPeer:
@@ -177,18 +179,18 @@ class Exchange:
     def _enter(self, state: int) -> None:
         assert state in TRANSITIONS[self.state], f"{self!r} to {STATES[state]}"
         self.state = state
-        self.since = now = self._clock.seconds()
+        self.since = now = self._seconds()
         if self._unclaimed is not None:
             unclaimed, self._unclaimed, self._holder = self._unclaimed, None, None
             unclaimed(self)
-        soonest = self._clocks.soonest[state]
+        soonest = self._soonest[state]
         if soonest and not 0.0 < self.askedAt <= now + soonest:
             self._wheel.watch(self, now + soonest)
 
     def _watch(self) -> None:
-        soonest = self._clocks.soonest[self.state]
+        soonest = self._soonest[self.state]
         if soonest:
-            self._wheel.watch(self, self._clock.seconds() + soonest)
+            self._wheel.watch(self, self._seconds() + soonest)
 
     # Taken by a carrier.
 
@@ -340,13 +342,13 @@ class Exchange:
         """
         Take note of a byte of a body.
         """
-        self.stirredAt = self._clock.seconds()
+        self.stirredAt = self._seconds()
 
     def awaitClient(self) -> None:
         """
         Take note that from now on it is up to the client to send its body.
         """
-        self.stirredAt = self._clock.seconds()
+        self.stirredAt = self._seconds()
         self._watch()
 
     def closeClient(self) -> None:
@@ -405,7 +407,7 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         if self.state == RESPONDING:
-            self.stirredAt = self._clock.seconds()
+            self.stirredAt = self._seconds()
             self.answer.write(data)
 
     def finish(self, trailers: bytes = b"") -> None:

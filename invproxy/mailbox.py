@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Final
 
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
@@ -17,7 +18,7 @@ from invproxy.errors import NO_BACKEND, TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fau
 from invproxy.exchange import Exchange
 from invproxy.interfaces import IExchange, IMailbox, ITaker
 
-_NEW_SESSION = 10.0
+_NEW_SESSION: Final = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
 
 

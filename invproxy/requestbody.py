@@ -5,7 +5,7 @@ The body of an exchange's request, on its way from the client to a carrier.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
@@ -15,7 +15,7 @@ from invproxy.interfaces import IUpload
 if TYPE_CHECKING:
     from invproxy.exchange import Exchange
 
-_MOST_HELD = 65536
+_MOST_HELD: Final = 65536
 """Bytes of a body that are held until a carrier has come, and for as long as they may have to be sent again."""
 
 

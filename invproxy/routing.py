@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from invproxy.errors import (
@@ -26,7 +27,7 @@ from invproxy.registry.registry import Registry, Unavailable
 from invproxy.registry.routes import RouteTable
 from invproxy.wire.poll import BACKEND
 
-_findBackend = finder(BACKEND)
+_findBackend: Final = finder(BACKEND)
 
 
 class OpenRouter:
@@ -75,22 +76,22 @@ class MembersRouter(OpenRouter):
         return super().route(head, user)
 
 
-_MOST_DECODINGS = 3
+_MOST_DECODINGS: Final = 3
 """How many times over a path is decoded to see what an origin might make of it."""
 
-_PLAIN = "/!$&'()*+,;=:@~"
+_PLAIN: Final = "/!$&'()*+,;=:@~"
 """What stands in paths as it is (RFC 3986, section 3.3), besides letters, digits and C{-._}."""
 
-_canBeReadTwice = re.compile(rb"[%;\\]|//|/\.").search
+_canBeReadTwice: Final = re.compile(rb"[%;\\]|//|/\.").search
 """Tells the paths, few, that not every server reads alike."""
 
-_isIntricate = re.compile(rb"[;\\]|//|/\.").search
+_isIntricate: Final = re.compile(rb"[;\\]|//|/\.").search
 """Tells those of them that are so even before anything is decoded."""
 
-_LONGEST_READ = 2048
+_LONGEST_READ: Final = 2048
 """Bytes of a path that can be read in several ways: to list these takes ten times as long as all else that is done."""
 
-_LONGEST_KEPT = 512
+_LONGEST_KEPT: Final = 512
 """Bytes of a path whose readings are remembered: those of one page are asked for again and again."""
 
 
@@ -179,7 +180,7 @@ def readings(path: bytes) -> frozenset[bytes]:
     return frozenset(found)
 
 
-_readingsOf = lru_cache(maxsize=1024)(readings)
+_readingsOf: Final = lru_cache(maxsize=1024)(readings)
 
 
 def _understood(path: bytes) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import (
@@ -51,11 +51,11 @@ def isSecure(transport: StreamTransport) -> bool:
     return bool(ISSLTransport.providedBy(transport))
 
 
-_MOST_COLLECTED = 65536
+_MOST_COLLECTED: Final = 65536
 """Bytes that an outlet collects in a turn; more is written at once, so that its producer hears if it is too much."""
 
 
-_MOST_UNSENT = 131072
+_MOST_UNSENT: Final = 131072
 """Bytes of a connection that the kernel holds unsent: so it shows when a slow peer reads, and no more is under way."""
 
 

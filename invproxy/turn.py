@@ -14,7 +14,7 @@ does every socket with which this cannot work: without epoll, or with transports
 from __future__ import annotations
 
 import select
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorTime, IReadDescriptor
@@ -25,14 +25,14 @@ from zope.interface import implementer
 
 _log = Logger(namespace="invproxy.transport")
 
-_LEAST_EVENTS = 16
+_LEAST_EVENTS: Final = 16
 """
 Sockets that are read in one batch, or an eighth of all, if that is more. What they bring goes on together, in one
 system call for a tunnel; but were it many more, the next process would have nothing to do while we read, and we nothing
 while it does.
 """
 
-_LONGEST_STAY = 0.005
+_LONGEST_STAY: Final = 0.005
 """Seconds for which batches are read and awaited, before the rest of the program has its turn."""
 
 
@@ -104,7 +104,7 @@ class Turn:
             self._sockets.adopt(transport)
 
 
-_NAME = "_invproxyTurn"
+_NAME: Final = "_invproxyTurn"
 
 
 def turnOf(clock: IReactorTime) -> Turn:

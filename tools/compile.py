@@ -27,6 +27,7 @@ COPIED = (
     "chaos",
     "examples",
     "docs",
+    "mypy.ini",
     "setup.cfg",
     "README.md",
     "LICENSE",
@@ -38,12 +39,12 @@ HOT = """
     auth/visitors
     client/connection client/pool client/stream
     exchange
-    http1/fields http1/forwarding http1/framing http1/heads http1/parsing http1/readers
+    http1/fields http1/forwarding http1/framing http1/heads http1/lines http1/parsing http1/readers
     mailbox
     proxy/polling proxy/public proxy/recorder proxy/root proxy/signin proxy/streams proxy/tunneling proxy/visiting
     requestbody
     routing
-    server/channel server/stream
+    server/channel server/site server/stream
     timers
     transport
     tunnel/session tunnel/stream

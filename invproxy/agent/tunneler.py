@@ -5,6 +5,7 @@ The agent's side of the tunnel: exchanges come as streams of one connection, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -39,7 +40,7 @@ from invproxy.wire.windows import INITIAL
 
 _log = Logger(namespace="invproxy.agent")
 
-_MOST_ANSWER = 1 << 20
+_MOST_ANSWER: Final = 1 << 20
 """Bytes that are read of an answer that is no tunnel."""
 
 

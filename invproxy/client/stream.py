@@ -4,7 +4,7 @@ One request on its way to a server, and its answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -22,7 +22,7 @@ from invproxy.interfaces import IAnswer, IUpload
 if TYPE_CHECKING:
     from invproxy.client.pool import StreamingClient
 
-_MOST_EARLY = 65536
+_MOST_EARLY: Final = 65536
 """Bytes of a request body that are taken while its connection does not stand yet."""
 
 

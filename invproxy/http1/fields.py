@@ -12,15 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import lru_cache
+from typing import Final
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """The characters of a token (RFC 9110, section 5.6.2), as a regular expression."""
 
-FIELD_LINES = rb"(?>(?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*)"
+FIELD_LINES: Final = rb"(?>(?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*)"
 """A block of field lines (RFC 9112, section 5): no folding, no space before the colon, no control characters."""
 
-_FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
-_IS_LINE = re.compile(rb"\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+").fullmatch
+_FIELD: Final = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
+_IS_LINE: Final = re.compile(rb"\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+").fullmatch
 
 
 @lru_cache(maxsize=256)
@@ -49,6 +50,32 @@ def value(block: bytes, name: bytes) -> bytes | None:
     return found[1].rstrip(b" \t") if found else None
 
 
+def markOf(name: bytes) -> bytes:
+    """
+    Say by what L{valueBehind} finds a field.
+
+    @param name: the field's name.
+    """
+    return b"\r\n" + name.lower() + b":"
+
+
+def valueBehind(mark: bytes, block: bytes, lower: bytes) -> bytes | None:
+    """
+    Look up a field in a block that is in lower case already, as several fields of it are looked up.
+
+    @param mark: what L{markOf} makes of the field's name.
+    @param block: a block of field lines.
+    @param lower: the same in lower case.
+    @return: the first value, or L{None} if the block has no such field.
+    """
+    at = lower.find(mark)
+    if at < 0:
+        return None
+    at += len(mark)
+    end = lower.find(b"\r\n", at)
+    return (block[at:] if end < 0 else block[at:end]).strip(b" \t")
+
+
 def finder(name: bytes) -> Callable[[bytes], bytes | None]:
     """
     Make a function that looks up one field as L{value} does, in half the time, as most often it is not there.
@@ -56,13 +83,10 @@ def finder(name: bytes) -> Callable[[bytes], bytes | None]:
     @param name: the field's name.
     @return: a function from a block to the first value, or L{None} if the block has no such field.
     """
-    mark = b"\r\n" + name.lower() + b":"
+    mark = markOf(name)
 
     def find(block: bytes) -> bytes | None:
-        at = block.lower().find(mark)
-        if at < 0:
-            return None
-        return block[at + len(mark) :].partition(b"\r\n")[0].strip(b" \t")
+        return valueBehind(mark, block, block.lower())
 
     return find
 
@@ -91,7 +115,7 @@ def dropper(*names: bytes, alike: bool = False) -> Callable[[bytes], bytes]:
     def drop(block: bytes) -> bytes:
         lower = block.lower()
         for mark in marks:
-            if mark in lower:
+            if lower.find(mark) >= 0:  # twice as fast as C{in}
                 return lines.sub(b"", block)
         return block
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import TOKEN, dropper, elements, values
 from invproxy.http1.heads import RequestHead
 
-_IS_TOKEN = re.compile(TOKEN + rb"++").fullmatch
+_IS_TOKEN: Final = re.compile(TOKEN + rb"++").fullmatch
 
 
 def forward(
@@ -97,7 +98,7 @@ def forwardTrailers(block: bytes, *, trusted: bool, userHeader: bytes | None = N
     return _likenessDropper(userHeader)(_trailersDropper(userHeader)(block))
 
 
-_dropOwn = dropper(b"x-inverting-proxy-*", alike=True)
+_dropOwn: Final = dropper(b"x-inverting-proxy-*", alike=True)
 
 
 @lru_cache(maxsize=16)
@@ -138,7 +139,7 @@ def _untrustedDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
     return dropper(*names, alike=True)
 
 
-_UNKNOWN = (b"unknown", b"")
+_UNKNOWN: Final = (b"unknown", b"")
 
 
 @lru_cache(maxsize=4096)
@@ -158,13 +159,13 @@ def _describe(peer: bytes) -> tuple[bytes, bytes]:
 
 # What a trusted peer says.
 
-_PAIR = re.compile(
+_PAIR: Final = re.compile(
     rb"([,;]?)[ \t]*(" + TOKEN + rb"++)=(" + TOKEN + rb'++|"(?>(?:[^"\\]|\\.)*)")[ \t]*|[,;][ \t]*'
 ).match
-_IP = re.compile(rb"[0-9.]{7,15}+|[0-9A-Fa-f:.]{2,45}+").fullmatch
+_IP: Final = re.compile(rb"[0-9.]{7,15}+|[0-9A-Fa-f:.]{2,45}+").fullmatch
 
 
-_GIVEN = re.compile(
+_GIVEN: Final = re.compile(
     rb"(\r\n(?=[FX])(forwarded|x-forwarded-(?:for|host|proto)):[ \t]*([^\r\n]*))", re.IGNORECASE
 ).findall
 
@@ -264,7 +265,7 @@ def _addressOf(node: bytes) -> bytes:
 
 # Via and Max-Forwards.
 
-_VIA_PARTS = re.compile(rb"\\.|[(),]|[^\\(),]++|\\").findall
+_VIA_PARTS: Final = re.compile(rb"\\.|[(),]|[^\\(),]++|\\").findall
 
 
 def isLoop(block: bytes, pseudonym: bytes) -> bool:
@@ -274,7 +275,7 @@ def isLoop(block: bytes, pseudonym: bytes) -> bool:
     @param block: the fields of the request.
     @param pseudonym: our name in Via.
     """
-    if pseudonym not in block:
+    if block.find(pseudonym) < 0:  # twice as fast as C{in}
         return False
     for via in values(block, b"via"):
         for element in _withoutComments(via).split(b","):
@@ -298,8 +299,8 @@ def _withoutComments(text: bytes) -> bytes:
     return text if depth else b"".join(kept)
 
 
-_MAX_FORWARDS = re.compile(rb"(\r\nMax-Forwards:)[^\r\n]*", re.IGNORECASE)
-_COUNT = re.compile(rb"[0-9]{1,15}").fullmatch
+_MAX_FORWARDS: Final = re.compile(rb"(\r\nMax-Forwards:)[^\r\n]*", re.IGNORECASE)
+_COUNT: Final = re.compile(rb"[0-9]{1,15}").fullmatch
 
 
 def takeMaxForward(head: RequestHead) -> RequestHead | None:

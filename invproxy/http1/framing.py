@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from invproxy.errors import BAD_REQUEST, NOT_IMPLEMENTED, Fault
 from invproxy.http1.fields import FIELD_LINES, TOKEN, elements, items
 from invproxy.http1.limits import Limits
 
-CHUNKED = -1
+CHUNKED: Final = -1
 """The framing of a body that comes in chunks; a length of 0 or more stands for itself."""
 
-UNTIL_CLOSE = -2
+UNTIL_CLOSE: Final = -2
 """The framing of a response body that ends with its connection."""
 
 Write = Callable[[bytes], None]
 
-_QUOTED = rb'"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)"'
-_EXTENSION = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?>(?:" + _EXTENSION + rb")*)").fullmatch
-_isTrailers = re.compile(FIELD_LINES).fullmatch
+_QUOTED: Final = rb'"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)"'
+_EXTENSION: Final = rb";" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?"
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?>(?:" + _EXTENSION + rb")*)").fullmatch
+_isTrailers: Final = re.compile(FIELD_LINES).fullmatch
 
-_NO_TRAILER = frozenset(
+_NO_TRAILER: Final = frozenset(
     (
         b"authorization",
         b"connection",
@@ -128,7 +128,11 @@ class UntilCloseDecoder:
         return True
 
 
-_SIZE, _DATA, _DATA_END, _TRAILERS, _ENDED = range(5)
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILERS: Final = 3
+_ENDED: Final = 4
 """Where a L{ChunkedDecoder} is."""
 
 
@@ -251,7 +255,7 @@ def lastChunk(trailers: bytes = b"") -> bytes:
     return b"0%b\r\n\r\n" % trailers
 
 
-_LENGTH = re.compile(rb"[0-9]{1,15}").fullmatch
+_LENGTH: Final = re.compile(rb"[0-9]{1,15}").fullmatch
 
 
 def bodyFraming(lengths: list[bytes], codings: list[bytes], minor: int) -> int | None:

@@ -8,15 +8,16 @@ stays as it was. L{invproxy.http1.parsing} makes them of bytes.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.framing import CHUNKED
 
-_dropExpect = dropper(b"expect")
+_dropExpect: Final = dropper(b"expect")
 
-_NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]*+"
-isAuthority = re.compile(
+_NAME: Final = rb"[0-9A-Za-z\-._~!$&'()*+,;=]*+"
+isAuthority: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]++\]|"
     + _NAME
     + rb"(?>(?:%[0-9A-Fa-f]{2}"
@@ -25,12 +26,12 @@ isAuthority = re.compile(
 ).fullmatch
 """Match the authority of a request: a host, and perhaps a port (RFC 3986, section 3.2.2)."""
 
-LONGEST_AUTHORITY = 255 + 6
+LONGEST_AUTHORITY: Final = 255 + 6
 """Bytes that it may have: those of the longest name there is (RFC 1035, section 2.3.4), and of a port."""
 
-_HOST_LINE = re.compile(rb"\r\n([Hh][Oo][Ss][Tt]):[^\r\n]*")
+_HOST_LINE: Final = re.compile(rb"\r\n([Hh][Oo][Ss][Tt]):[^\r\n]*")
 
-IDEMPOTENT = frozenset(
+IDEMPOTENT: Final = frozenset(
     (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"PROPFIND", b"SEARCH")
 )
 """Methods that may be sent a second time (RFC 9110, section 9.2.2)."""

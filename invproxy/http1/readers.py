@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from invproxy.errors import BAD_REQUEST, HEAD_TOO_LARGE, Fault
 from invproxy.http1.framing import UNTIL_CLOSE, BodyDecoder, LengthDecoder, bodyDecoder
@@ -18,10 +18,10 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import Limits
 from invproxy.http1.parsing import parseRequest, parseResponse, requestLineFault, statusLineFault
 
-_SPOILED = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_SPOILED: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
 
-_NO_BODY = LengthDecoder(0)
+_NO_BODY: Final = LengthDecoder(0)
 
 
 class Upload(Protocol):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -38,7 +38,7 @@ from invproxy.wire.poll import (
     isBackendID,
 )
 
-_isBrowsers = re.compile(rb"\r\n(?:origin|sec-fetch-site):", re.IGNORECASE).search
+_isBrowsers: Final = re.compile(rb"\r\n(?:origin|sec-fetch-site):", re.IGNORECASE).search
 """Fields that browsers send and agents do not: a page that has its own name lead here must not become an agent."""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -30,11 +31,11 @@ from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.routing import OpenRouter, RegistryRouter
 from invproxy.timers import Wheel
 
-_ALLOW = b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_ALLOW: Final = b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """What is said along with the refusal of a method: those of which a person would think."""
 
 
-_REFUSED = frozenset((b"CONNECT", b"TRACE"))
+_REFUSED: Final = frozenset((b"CONNECT", b"TRACE"))
 
 
 class Identifiers:
@@ -91,6 +92,8 @@ class PublicResource(StreamResource):
         self._wheel = wheel
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
+        self._maxBody = settings.maxBody
+        self._userHeader = settings.userHeader
         self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
         # By which fields the end user is known, where that decides what there is at a URL.
         self._vary = b""
@@ -120,12 +123,12 @@ class PublicResource(StreamResource):
             raise Fault(DRAINING)
         if head.method in _REFUSED:
             raise Fault(METHOD_NOT_ALLOWED, head.method.decode("ascii"), _ALLOW)
-        maxBody = self._settings.maxBody
+        maxBody = self._maxBody
         if maxBody and head.framing > maxBody:
             raise Fault(
                 BODY_TOO_LARGE, f"a body of {head.framing} bytes, where {maxBody} are allowed"
             )
-        if self._pseudonym in head.fields and isLoop(head.fields, self._pseudonym):
+        if isLoop(head.fields, self._pseudonym):
             raise Fault(LOOP_DETECTED)
         if head.method == b"OPTIONS":
             left = takeMaxForward(head)
@@ -134,7 +137,7 @@ class PublicResource(StreamResource):
             head = left
         peer = answer.peer
         trusted = self._trustsAnyone and self._isTrusted(peer)
-        userHeader = self._settings.userHeader
+        userHeader = self._userHeader
         if trusted and userHeader:
             named = values(head.fields, userHeader)
             if len(named) > 1:

@@ -5,17 +5,18 @@ What the access log is told of each request.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from invproxy.http1.fields import elements, finder, values
+from invproxy.http1.fields import elements, markOf, valueBehind, values
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.settings import ProxySettings
 from invproxy.server.stream import ServerStream
 
-_findReferer = finder(b"referer")
-_findUserAgent = finder(b"user-agent")
+_REFERER: Final = markOf(b"referer")
+_USER_AGENT: Final = markOf(b"user-agent")
 
 
 class Recorder:
@@ -36,8 +37,8 @@ class Recorder:
         @param settings: whom to trust about clients.
         @param isAgentCall: tells the requests that are agents' calls.
         """
-        self._accessLog = accessLog
-        self._clock = clock
+        self._log = accessLog.log
+        self._seconds = clock.seconds
         self._settings = settings
         self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
         self._isAgentCall = isAgentCall
@@ -54,7 +55,8 @@ class Recorder:
         peer = "unix" if host is None else host
         if self._isBehindProxies and self._isTrusted(host):
             peer = self._originalOf(peer, head)
-        self._accessLog.log(
+        lower = head.fields.lower()
+        self._log(
             peer,
             stream.endUser,
             stream.began,
@@ -63,9 +65,9 @@ class Recorder:
             head.minor,
             stream.status,
             stream.sent,
-            self._clock.seconds() - stream.began,
-            _findReferer(head.fields) or b"",
-            _findUserAgent(head.fields) or b"",
+            self._seconds() - stream.began,
+            valueBehind(_REFERER, head.fields, lower) or b"",
+            valueBehind(_USER_AGENT, head.fields, lower) or b"",
             stream.requestID,
             stream.error.name if stream.error is not None else "",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -44,9 +45,9 @@ _AGENT_CALLS: dict[bytes, type[AgentResource]] = {
 }
 """The paths of agents' calls, below where the proxy is mounted."""
 
-_RESERVED = b"/.invproxy/"
+_RESERVED: Final = b"/.invproxy/"
 
-_isPlain = re.compile(rb"/(?!agent/|\.invproxy/)").match
+_isPlain: Final = re.compile(rb"/(?!agent/|\.invproxy/)").match
 """Tells the targets, nearly all, that cannot be one of the proxy's own."""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -42,7 +43,7 @@ from invproxy.wire.windows import INITIAL
 
 _log = Logger(namespace="invproxy.proxy")
 
-_AGENTS_CODES = AGENTS_CODES | {
+_AGENTS_CODES: Final = AGENTS_CODES | {
     "internal",
     "bad-request",
     "body-too-large",
@@ -53,14 +54,14 @@ _AGENTS_CODES = AGENTS_CODES | {
 }
 """Why an origin may have refused a request, as the code of a RESET; with any other, the agent is taken for lost."""
 
-_MOST_INTERIMS = 100
+_MOST_INTERIMS: Final = 100
 """Interim responses that one exchange may have."""
 
-_MOST_OUTER = 0xFFFF
+_MOST_OUTER: Final = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
 
-_OUTER = b"\r\n" + REQUEST_ID + b": "
-_USER = b"\r\n" + USER_ID + b": "
+_OUTER: Final = b"\r\n" + REQUEST_ID + b": "
+_USER: Final = b"\r\n" + USER_ID + b": "
 
 
 @implementer(IUpload)

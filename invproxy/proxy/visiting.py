@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 from urllib.parse import quote_from_bytes
 
 from twisted.internet.interfaces import IReactorTime
@@ -31,10 +32,10 @@ from invproxy.registry.routes import RouteTable
 from invproxy.routing import OpenRouter, RegistryRouter, readings
 from invproxy.timers import Wheel
 
-SIGN_IN = b"/.invproxy/sign-in"
+SIGN_IN: Final = b"/.invproxy/sign-in"
 """Where browsers go to sign in."""
 
-_LONGEST_TARGET = 2048
+_LONGEST_TARGET: Final = 2048
 """Bytes of a target to which a browser is led back after signing in."""
 
 

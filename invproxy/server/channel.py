@@ -9,7 +9,7 @@ read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 _log = Logger(namespace="invproxy.server")
 
-_MOST_PIPELINED = 65536
+_MOST_PIPELINED: Final = 65536
 """Bytes that may wait behind a request before its connection is not read any more."""
 
-_MOST_DISCARDED = 1 << 20
+_MOST_DISCARDED: Final = 1 << 20
 """Bytes of a request body that are read for nothing once it was answered, so that the answer is not lost to a reset."""
 
-_CLOSING = 60.0
+_CLOSING: Final = 60.0
 """Seconds that a refused client may take for what was still to be written to it."""
 
-_LINGER = 2.0
+_LINGER: Final = 2.0
 """Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
@@ -21,7 +21,7 @@ from invproxy.interfaces import IAnswer, IUpload
 if TYPE_CHECKING:
     from invproxy.server.channel import Channel
 
-_hasDate = re.compile(rb"\r\n[Dd][Aa][Tt][Ee]:").search
+_hasDate: Final = re.compile(rb"\r\n[Dd][Aa][Tt][Ee]:").search
 
 
 @implementer(IAnswer)
@@ -116,7 +116,7 @@ class ServerStream:
             channel.closing = True
         if channel.closing:
             hop += b"\r\nConnection: close"
-        if b"\r\nDate:" not in head.fields and not _hasDate(head.fields):
+        if head.fields.find(b"\r\nDate:") < 0 and not _hasDate(head.fields):
             hop += channel.site.date()
         channel.send(head.encode(hop))
 

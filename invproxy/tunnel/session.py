@@ -5,7 +5,7 @@ A tunnel over a connection that has become a WebSocket: frames in both direction
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -54,21 +54,21 @@ from invproxy.wire.windows import Budget
 
 _log = Logger(namespace="invproxy.tunnel")
 
-_INTERNAL = 1011
+_INTERNAL: Final = 1011
 """The close code for what is our own fault."""
 
-_MOST_COLLECTED = 65536
+_MOST_COLLECTED: Final = 65536
 """Bytes of bodies that are collected in a turn before they are written."""
 
-_CLOSING = 2.0
+_CLOSING: Final = 2.0
 """Seconds for which the end of the link is awaited once we have closed the tunnel."""
 
-_LATE = 0.5
+_LATE: Final = 0.5
 """Seconds by which a deadline may be noticed late, so that it is set by so much earlier."""
 
-_LAST = bytes((LAST,))
+_LAST: Final = bytes((LAST,))
 
-_MOST_SHOWN = 200
+_MOST_SHOWN: Final = 200
 """Characters of a peer's text that are shown in the log."""
 
 

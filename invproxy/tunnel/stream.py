@@ -5,7 +5,7 @@ One stream of a tunnel: a body that goes out, by the peer's credit, and one that
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from invproxy.errors import Fault
 from invproxy.wire.frames import (
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     AnySession = Session[Any]
 
-_PIECE = 16384
+_PIECE: Final = 16384
 """Bytes that a stream sends before others have their turn, when several want to send more than the link takes."""
 
-_MOST_AT_ONCE = 65536
+_MOST_AT_ONCE: Final = 65536
 """Bytes that a stream sends when it is the only one that has to wait."""
 
-_MOST_QUEUED = 32768
+_MOST_QUEUED: Final = 32768
 """Bytes that wait before the source of a body is asked to hold it back."""
 
 

@@ -9,31 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Final
 
-HELLO, REQUEST, RESPONSE, DATA, END, RESET, CREDIT, GOAWAY = range(8)
+HELLO: Final = 0
+REQUEST: Final = 1
+RESPONSE: Final = 2
+DATA: Final = 3
+END: Final = 4
+RESET: Final = 5
+CREDIT: Final = 6
+GOAWAY: Final = 7
 """
 The types: who I am and what I take; the head of a request; the head of a response; bytes of a body; its end, with
 trailers; the stream is over before its end; more may be sent; no new streams.
 """
 
-LAST = 1
+LAST: Final = 1
 """The flag that says: nothing more comes in this direction of the stream."""
 
-OVERHEAD = 10
+OVERHEAD: Final = 10
 """Bytes of a header."""
 
-MOST_STREAMS = 0x7FFFFFFF
+MOST_STREAMS: Final = 0x7FFFFFFF
 """The highest number of a stream; a tunnel that has come so far is replaced."""
 
-MOST_CREDIT = 0x7FFFFFFF
+MOST_CREDIT: Final = 0x7FFFFFFF
 """The most bytes that may be sent on a stream at a time."""
 
-_header = Struct(">IIBB")
-_unpack = _header.unpack_from
-_number = Struct(">I")
-_prefix = Struct(">H")
+_header: Final = Struct(">IIBB")
+_unpack: Final = _header.unpack_from
+_number: Final = Struct(">I")
+_prefix: Final = Struct(">H")
 
-header = _header.pack
+header: Final = _header.pack
 """Write a header: length of the payload in bytes, stream, type, flags."""
 
 

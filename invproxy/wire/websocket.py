@@ -11,49 +11,49 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
-from typing import Protocol
+from typing import Final, Protocol
 
-BINARY = 0x2
+BINARY: Final = 0x2
 """The opcode of a binary message."""
 
-CLOSE = 0x8
+CLOSE: Final = 0x8
 """The opcode of the last frame that a side sends (RFC 6455, section 5.5.1)."""
 
-PING = 0x9
+PING: Final = 0x9
 """The opcode of a frame to be answered by a L{PONG} with the same payload (RFC 6455, section 5.5.2)."""
 
-PONG = 0xA
+PONG: Final = 0xA
 """The opcode of the answer to a L{PING}."""
 
-PROTOCOL_ERROR = 1002
+PROTOCOL_ERROR: Final = 1002
 """The close code for what breaks RFC 6455."""
 
-UNSUPPORTED_DATA = 1003
+UNSUPPORTED_DATA: Final = 1003
 """The close code for text messages."""
 
-NO_STATUS = 1005
+NO_STATUS: Final = 1005
 """Stands for the code that a Close frame did not name; never sent (RFC 6455, section 7.4.1)."""
 
-INVALID_DATA = 1007
+INVALID_DATA: Final = 1007
 """The close code for text that is not UTF-8."""
 
-TOO_BIG = 1009
+TOO_BIG: Final = 1009
 """The close code for more than is taken here."""
 
-MAX_CONTROL = 125
+MAX_CONTROL: Final = 125
 """How long the payload of a control frame may be, in bytes (RFC 6455, section 5.5)."""
 
-_FIN = 0x80
-_MASK = 0x80
-_RESERVED = 0x70
-_WHOLE = _FIN | BINARY
-_LAST = _FIN | CLOSE
+_FIN: Final = 0x80
+_MASK: Final = 0x80
+_RESERVED: Final = 0x70
+_WHOLE: Final = _FIN | BINARY
+_LAST: Final = _FIN | CLOSE
 
-_SENDABLE = frozenset((*range(1000, 1004), *range(1007, 1015)))
+_SENDABLE: Final = frozenset((*range(1000, 1004), *range(1007, 1015)))
 """Codes below 3000 that a Close frame may name: those registered with IANA but for the ones that are never sent."""
 
-_TABLES = tuple(bytes(each ^ byte for each in range(256)) for byte in range(256))
-_BY_INTEGER = 400
+_TABLES: Final = tuple(bytes(each ^ byte for each in range(256)) for byte in range(256))
+_BY_INTEGER: Final = 400
 """Up to about this size the XOR of two integers is the faster way, above it translation by tables."""
 
 
@@ -351,8 +351,8 @@ def _parseClose(payload: bytes) -> tuple[int, str]:
         raise Violation(INVALID_DATA, "a Close frame with a reason that is not in UTF-8") from None
 
 
-_medium = Struct(">BBH").pack
-_long = Struct(">BBq").pack
+_medium: Final = Struct(">BBH").pack
+_long: Final = Struct(">BBq").pack
 
 
 def binaryHeader(length: int, key: bytes = b"") -> bytes:
@@ -403,7 +403,7 @@ def closePayload(code: int, reason: str = "") -> bytes:
     return code.to_bytes(2, "big") + text.decode("utf-8", "ignore").encode("utf-8")
 
 
-_KEYS = 1024
+_KEYS: Final = 1024
 """Masking keys that are drawn at a time."""
 
 
@@ -428,4 +428,4 @@ class Keys:
         return keys.pop()
 
 
-_unpackKeys = Struct("4s" * _KEYS).unpack
+_unpackKeys: Final = Struct("4s" * _KEYS).unpack

@@ -16,15 +16,17 @@ together is bounded by the L{Budget} of the tunnel, so a thousand stalled stream
 
 from __future__ import annotations
 
+from typing import Final
+
 from invproxy.wire.frames import FrameError
 
-INITIAL = 262144
+INITIAL: Final = 262144
 """Bytes of a window when its stream opens."""
 
-LARGEST = 16 << 20
+LARGEST: Final = 16 << 20
 """Bytes to which one window may grow."""
 
-EXTRA = 64 << 20
+EXTRA: Final = 64 << 20
 """Bytes by which all windows of a tunnel may grow together."""
 
 
