@@ -234,6 +234,8 @@ class CombinedLog:
         self.file = file
         self._second = -1
         self._date = b""
+        self._user = ""
+        self._name = b"-"
 
     def log(
         self,
@@ -258,8 +260,13 @@ class CombinedLog:
         if second != self._second:
             self._second = second
             self._date = _combinedDate(second)
+        if user != self._user:
+            self._user = user
+            self._name = b"-"
+            if user:
+                self._name = escape(user.encode("utf-8", "backslashreplace"), word=True)
         host = peer.encode("utf-8", "backslashreplace")
-        name = escape(user.encode("utf-8", "backslashreplace"), word=True) if user else b"-"
+        name = self._name
         line = b'%b - %b %b "%b %b HTTP/1.%d" %b %b "%b" "%b"' % (
             host,
             name,

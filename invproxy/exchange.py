@@ -29,6 +29,7 @@ from invproxy.clocks import (
 from invproxy.errors import AGENT_LOST, Code, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.http1.marks import OWN
 from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
 from invproxy.requestbody import RequestBody
 from invproxy.timers import Wheel
@@ -402,7 +403,8 @@ class Exchange:
         self._enter(RESPONDING)
         self.upgraded = head.status == 101
         self.body.drop()
-        head.fields = _dropProxysOwn(head.fields)
+        if head.marks & OWN:
+            head.fields = _dropProxysOwn(head.fields)
         self.answer.respond(head)
 
     def write(self, data: bytes) -> None:

@@ -51,6 +51,9 @@ class IPeer(Interface):
     streams: bool = Attribute(
         "Whether answers go out as they are written; not so under a stock site."
     )
+    memory: object = Attribute(
+        "What whoever finds out end users wants to remember of it, for as long as it lasts; None at first."
+    )
 
     def whenLost(callback: Callable[[], None]) -> Callable[[], None]:
         """

@@ -21,6 +21,7 @@ from invproxy.errors import (
 )
 from invproxy.http1.fields import finder
 from invproxy.http1.heads import RequestHead
+from invproxy.http1.marks import OWN
 from invproxy.mailbox import Mailbox, Mailboxes
 from invproxy.registry.records import Backend
 from invproxy.registry.registry import Registry, Unavailable
@@ -47,7 +48,7 @@ class OpenRouter:
         @param user: the end user, or C{""} for nobody; all may visit everything.
         @raise Fault: no-backend or agent-offline.
         """
-        named = _findBackend(head.fields)
+        named = _findBackend(head.fields) if head.marks & OWN else None
         if named is not None:
             mailbox = self._mailboxes.get(named.decode("latin-1"))
             if mailbox is None:

@@ -27,6 +27,7 @@ class OriginalPeer:
     address: IAddress
     secure: bool
     streams: bool = True
+    memory: object = None
 
     @classmethod
     def of(cls, head: RequestHead) -> OriginalPeer:

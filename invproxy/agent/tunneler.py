@@ -27,7 +27,7 @@ from invproxy.errors import (
 from invproxy.http1.fields import value
 from invproxy.http1.heads import ResponseHead
 from invproxy.http1.limits import WIDE_LIMITS
-from invproxy.http1.parsing import parseRequest
+from invproxy.http1.parsing import RequestParser
 from invproxy.interfaces import IOrigin, IUpload
 from invproxy.timers import Wheel
 from invproxy.tunnel.session import Session
@@ -89,6 +89,7 @@ class AgentSession(Session[AgentStream]):
         self._origin = origin
         self._settings = settings
         self._adapts = settings.adaptsRequests()
+        self._parser = RequestParser(WIDE_LIMITS, needsHost=False)
 
     def begin(self, upload: IUpload) -> None:
         """
@@ -121,7 +122,7 @@ class AgentSession(Session[AgentStream]):
         if len(self.streams) >= self.hello.streams:
             raise FrameError(f"more than {self.hello.streams} streams at once")
         try:
-            head = parseRequest(wire, WIDE_LIMITS, needsHost=False)
+            head = self._parser.parse(wire)
         except Fault as fault:
             # The proxy and we do not agree on what a request is: that concerns this one alone.
             _log.warn("the proxy sent a request that is none: {fault}", fault=fault)

@@ -61,6 +61,9 @@ credentials that were right before.
 _MOST_GUESSES = 5
 """Checks under way at once for one address, but of credentials that were right before: others shall have theirs."""
 
+_LONGEST_RECOGNIZED = 2048
+"""Bytes of fields by which a connection remembers who has sent them."""
+
 _CHECK_TIMEOUT = 30.0
 
 _MOST_HOPS = 32
@@ -213,6 +216,23 @@ class _Known:
             del self.places[next(iter(self.places))]
 
 
+class _Recognition:
+    """
+    What a connection has shown last, and who that was: on the same connection the same fields say the same.
+
+    @ivar fields: the fields of the request as they came.
+    @ivar rest: the same less what is the proxy's own.
+    @ivar known: the credentials among them.
+    """
+
+    __slots__ = ("fields", "known", "rest")
+
+    def __init__(self, fields: bytes, rest: bytes, known: _Known) -> None:
+        self.fields = fields
+        self.rest = rest
+        self.known = known
+
+
 class Visitors:
     """
     Finds out end users.
@@ -244,6 +264,7 @@ class Visitors:
         self.throttle = throttle
         self.canSignIn = bool(checkers) or sessions is not None
         self._clock = clock
+        self._seconds = clock.seconds
         self._checkers = tuple(checkers)
         self._sessions = sessions
         self._userHeader = userHeader
@@ -263,6 +284,15 @@ class Visitors:
         @raise Fault: or fails with it: unauthenticated with a challenge, too-many-attempts, bad-request for
             credentials that contradict each other, internal if they could not be checked.
         """
+        fields = head.fields
+        memory = peer.memory
+        if (
+            isinstance(memory, _Recognition)
+            and memory.fields == fields
+            and self._seconds() < memory.known.freshUntil
+        ):
+            head.fields = memory.rest
+            return memory.known.name
         basic = None
         if self._checkers:
             basic = self._takeBasic(head)
@@ -272,7 +302,7 @@ class Visitors:
         if self._userHeader is not None and self._isNamed(head, peer):
             return ""  # the name is read where all the rest of that is
         if basic is not None:
-            return self._checkBasic(basic, head, peer)
+            return self._checkBasic(basic, head, peer, fields)
         return "" if session is None else session.user
 
     def sessionOf(self, head: RequestHead, peer: IPeer) -> Session | None:
@@ -336,11 +366,16 @@ class Visitors:
         head.fields = fields[:at] + fields[end:]
         return matched[1] or b""
 
-    def _checkBasic(self, given: bytes, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
+    def _checkBasic(
+        self, given: bytes, head: RequestHead, peer: IPeer, fields: bytes
+    ) -> str | Deferred[str]:
+        """
+        @param fields: all fields as they came.
+        """
         key = blake2b(given, key=self._key, digest_size=24).digest()
         client = self.approaches.clientOf(head, peer)
         place = keyOf(client)
-        now = self._clock.seconds()
+        now = self._seconds()
         known = self._known.get(key)
         isKnownHere = known is not None and now < known.until and place in known.places
         if not isKnownHere:
@@ -349,6 +384,8 @@ class Visitors:
         if known is not None and now < known.freshUntil:
             if not isKnownHere:
                 known.add(place)
+            if len(fields) <= _LONGEST_RECOGNIZED:
+                peer.memory = _Recognition(fields, head.fields, known)
             return known.name
         mine: Deferred[str] = Deferred()
         waiting = self._underWay.get(key)
@@ -422,7 +459,9 @@ class Visitors:
     def _checked(self, outcome: str | Fault | None, key: bytes, place: str) -> None:
         waiting = self._underWay.pop(key)
         if outcome is None:
-            self._known.pop(key, None)
+            former = self._known.pop(key, None)
+            if former is not None:
+                former.freshUntil = 0.0  # wherever it is remembered besides
             outcome = self.challenge("The name or the password is wrong.")
         if isinstance(outcome, str):
             now = self._clock.seconds()

@@ -50,32 +50,6 @@ def value(block: bytes, name: bytes) -> bytes | None:
     return found[1].rstrip(b" \t") if found else None
 
 
-def markOf(name: bytes) -> bytes:
-    """
-    Say by what L{valueBehind} finds a field.
-
-    @param name: the field's name.
-    """
-    return b"\r\n" + name.lower() + b":"
-
-
-def valueBehind(mark: bytes, block: bytes, lower: bytes) -> bytes | None:
-    """
-    Look up a field in a block that is in lower case already, as several fields of it are looked up.
-
-    @param mark: what L{markOf} makes of the field's name.
-    @param block: a block of field lines.
-    @param lower: the same in lower case.
-    @return: the first value, or L{None} if the block has no such field.
-    """
-    at = lower.find(mark)
-    if at < 0:
-        return None
-    at += len(mark)
-    end = lower.find(b"\r\n", at)
-    return (block[at:] if end < 0 else block[at:end]).strip(b" \t")
-
-
 def finder(name: bytes) -> Callable[[bytes], bytes | None]:
     """
     Make a function that looks up one field as L{value} does, in half the time, as most often it is not there.
@@ -83,10 +57,13 @@ def finder(name: bytes) -> Callable[[bytes], bytes | None]:
     @param name: the field's name.
     @return: a function from a block to the first value, or L{None} if the block has no such field.
     """
-    mark = markOf(name)
+    mark = b"\r\n" + name.lower() + b":"
 
     def find(block: bytes) -> bytes | None:
-        return valueBehind(mark, block, block.lower())
+        at = block.lower().find(mark)
+        if at < 0:
+            return None
+        return block[at + len(mark) :].partition(b"\r\n")[0].strip(b" \t")
 
     return find
 

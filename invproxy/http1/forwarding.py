@@ -18,6 +18,7 @@ from typing import Final
 from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import TOKEN, dropper, elements, values
 from invproxy.http1.heads import RequestHead
+from invproxy.http1.marks import ANYTHING, FORWARDING, OWN
 
 _IS_TOKEN: Final = re.compile(TOKEN + rb"++").fullmatch
 
@@ -32,6 +33,7 @@ def forward(
     via: bytes,
     minor: int,
     userHeader: bytes | None = None,
+    marks: int = ANYTHING,
 ) -> bytes:
     """
     Make the fields of a request those that go on to an agent.
@@ -48,13 +50,16 @@ def forward(
     @param via: the pseudonym under which this proxy stands in Via.
     @param minor: the minor version of HTTP that the request came with.
     @param userHeader: the field in which trusted peers name the end user, in any case.
+    @param marks: what the block may have; see L{invproxy.http1.marks}.
     """
     if trusted:
         node, address = _UNKNOWN if peer is None else _describe(peer)
         block = _likenessDropper(userHeader)(_dropOwn(block))
         block = _continued(block, node, address, host, b"https" if secure else b"http")
         return b"%b\r\nVia: 1.%d %b" % (block, minor, via)
-    return _untrustedDropper(userHeader)(block) + _describeHop(peer, secure, host, via, minor)
+    if userHeader or marks & (OWN | FORWARDING):
+        block = _untrustedDropper(userHeader)(block)
+    return block + _describeHop(peer, secure, host, via, minor)
 
 
 @lru_cache(maxsize=4096)

@@ -13,6 +13,7 @@ from typing import Final
 from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.framing import CHUNKED
+from invproxy.http1.marks import ANYTHING
 
 _dropExpect: Final = dropper(b"expect")
 
@@ -51,6 +52,7 @@ class RequestHead:
     @ivar upgrade: the value of Upgrade to pass on, or L{None}.
     @ivar trailers: whether the sender takes trailers (C{TE: trailers}).
     @ivar expectsContinue: whether the sender waits for 100 (Continue) before its body.
+    @ivar marks: what its fields may have; see L{invproxy.http1.marks}. Who adds such a field sets its bit.
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class RequestHead:
         "upgrade",
         "trailers",
         "expectsContinue",
+        "marks",
     )
 
     def __init__(
@@ -78,6 +81,7 @@ class RequestHead:
         upgrade: bytes | None = None,
         trailers: bool = False,
         expectsContinue: bool = False,
+        marks: int = ANYTHING,
     ) -> None:
         self.method = method
         self.target = target
@@ -89,6 +93,7 @@ class RequestHead:
         self.upgrade = upgrade
         self.trailers = trailers
         self.expectsContinue = expectsContinue
+        self.marks = marks
 
     def encode(self) -> bytes:
         """
@@ -127,6 +132,7 @@ class RequestHead:
             self.upgrade,
             self.trailers,
             self.expectsContinue,
+            self.marks,
         )
 
     def withFields(self, block: bytes) -> RequestHead:
@@ -135,6 +141,7 @@ class RequestHead:
         """
         head = self._copy()
         head.fields = block
+        head.marks = ANYTHING
         return head
 
     def withoutExpect(self) -> RequestHead:
@@ -181,6 +188,7 @@ class ResponseHead:
     @ivar keepAlive: whether the sender keeps its connection.
     @ivar upgrade: for a 101, the value of Upgrade.
     @ivar announcesBody: whether its fields announce a body, even where none may follow.
+    @ivar marks: what its fields may have; see L{invproxy.http1.marks}. Who adds such a field sets its bit.
     """
 
     __slots__ = (
@@ -192,6 +200,7 @@ class ResponseHead:
         "keepAlive",
         "upgrade",
         "announcesBody",
+        "marks",
     )
 
     def __init__(
@@ -204,6 +213,7 @@ class ResponseHead:
         keepAlive: bool = True,
         upgrade: bytes | None = None,
         announcesBody: bool = False,
+        marks: int = ANYTHING,
     ) -> None:
         self.status = status
         self.reason = reason
@@ -213,6 +223,7 @@ class ResponseHead:
         self.keepAlive = keepAlive
         self.upgrade = upgrade
         self.announcesBody = announcesBody
+        self.marks = marks
 
     def encode(self, hop: bytes = b"") -> bytes:
         """

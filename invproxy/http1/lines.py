@@ -15,6 +15,7 @@ from typing import Final
 from invproxy.http1.fields import TOKEN
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import LONGEST_AUTHORITY, isAuthority
+from invproxy.http1.marks import markOf
 
 PLAIN: Final = 0
 HOST: Final = 1
@@ -60,14 +61,16 @@ class Line:
     A line that was understood.
 
     @ivar kind: what a field line means.
+    @ivar mark: what somebody looks for in it; see L{invproxy.http1.marks}.
     @ivar value: the value of a L{HOST}, or the reason phrase of a status line, with the space before it.
     @ivar number: that of a L{LENGTH}, or of a status line.
     """
 
-    __slots__ = ("kind", "number", "value")
+    __slots__ = ("kind", "mark", "number", "value")
 
-    def __init__(self, kind: int, value: bytes = b"", number: int = 0) -> None:
+    def __init__(self, kind: int, value: bytes = b"", number: int = 0, mark: int = 0) -> None:
         self.kind = kind
+        self.mark = mark
         self.value = value
         self.number = number
 
@@ -132,7 +135,9 @@ def _read(name: bytes, text: bytes) -> Line:
         return Line(CODING if text.strip(b" ").lower() == b"chunked" else INTRICATE)
     if name in _HOPS or (name == b"connection" and value.lower() == b"keep-alive"):
         return Line(HOP)
-    return Line(INTRICATE if name in _INTRICATE else PLAIN)
+    if name in _INTRICATE:
+        return Line(INTRICATE)
+    return Line(PLAIN, mark=markOf(name))
 
 
 class Section:
@@ -142,37 +147,41 @@ class Section:
     @ivar block: the block of its end-to-end fields.
     @ivar host: the value of Host, or L{None}.
     @ivar framing: the length of the body in bytes, L{CHUNKED}, or L{None} if it is not said.
+    @ivar marks: what else it has; see L{invproxy.http1.marks}.
     """
 
-    __slots__ = ("block", "framing", "host")
+    __slots__ = ("block", "framing", "host", "marks")
 
-    def __init__(self, block: bytes, host: bytes | None, framing: int | None) -> None:
+    def __init__(self, block: bytes, host: bytes | None, framing: int | None, marks: int) -> None:
         self.block = block
         self.host = host
         self.framing = framing
+        self.marks = marks
 
 
-def readSection(data: bytes, lines: list[bytes]) -> Section | None:
+def readSection(wire: bytes, lines: list[bytes]) -> Section | None:
     """
-    Read the header section of a head.
+    Read a header section.
 
-    @param data: the whole head.
+    @param wire: all of a head that stands behind its first line.
     @param lines: the same split at each CRLF.
     @return: L{None} if it is malformed, or asks for a closer look.
     """
     last = len(lines) - 2
-    if last < 1 or lines[last] or lines[last + 1]:
+    if last < 1 or lines[0] or lines[last] or lines[last + 1]:
         return None
     host: bytes | None = None
     framing: int | None = None
+    marks = 0
     kept = b""
-    begin = at = len(lines[0])
+    begin = at = 0
     for index in range(1, last):
         line = lines[index]
         known = fieldLine(line)
         if known is None:
             return None
         kind = known.kind
+        marks |= known.mark
         if kind == HOST:
             if host is not None:
                 return None
@@ -188,7 +197,7 @@ def readSection(data: bytes, lines: list[bytes]) -> Section | None:
         elif kind == INTRICATE:
             return None
         if kind >= CODING:  # nothing of it goes on
-            kept += data[begin:at]
+            kept += wire[begin:at]
             begin = at + 2 + len(line)
         at += 2 + len(line)
-    return Section(kept + data[begin:at], host, framing)
+    return Section(kept + wire[begin:at], host, framing, marks)

@@ -28,7 +28,7 @@ from invproxy.http1.heads import (
     replaceHost,
 )
 from invproxy.http1.limits import Limits
-from invproxy.http1.lines import readSection, statusLine
+from invproxy.http1.lines import Section, readSection, statusLine
 
 _REQUEST: Final = re.compile(
     rb"(" + TOKEN + rb"++) ([\x21-\x22\x24-\x7e]++) HTTP/1\.([01])(" + FIELD_LINES + rb")\r\n\r\n"
@@ -66,40 +66,104 @@ _FORBIDDEN_OPTIONS: Final = frozenset((b"host", b"content-length", b"transfer-en
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]+)(/[^?]*)?(\?.*)?", re.IGNORECASE).fullmatch
 
 
+_LONGEST_KEPT: Final = 1024
+"""Bytes of a header section that is remembered for the next head of a connection."""
+
+
+class _Sections:
+    """
+    Reads the header sections of heads that come one after the other. As most often one is the same as the one before,
+    that one is remembered.
+    """
+
+    __slots__ = ("_former", "_formerSection", "_limits")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._former = b""
+        self._formerSection: Section | None = None
+
+    def read(self, data: bytes, end: int) -> Section | None:
+        """
+        Read the header section of a head.
+
+        @param data: the whole head.
+        @param end: where its first line ends.
+        @return: L{None} if it is malformed, too large, or asks for a closer look.
+        """
+        limits = self._limits
+        size = len(data)
+        isLarge = size > limits.harmless
+        if isLarge and (size > limits.head or end > limits.line):
+            return None
+        wire = data[end:]
+        if wire == self._former:
+            return self._formerSection
+        lines = wire.split(b"\r\n")
+        if isLarge and len(lines) - 3 > limits.fields:
+            return None
+        section = readSection(wire, lines)
+        if len(wire) <= _LONGEST_KEPT:
+            self._former = wire
+            self._formerSection = section
+        return section
+
+
+class RequestParser:
+    """
+    Parses the heads of requests that come one after the other.
+    """
+
+    __slots__ = ("_limits", "_needsHost", "_sections")
+
+    def __init__(self, limits: Limits, *, needsHost: bool = True) -> None:
+        """
+        @param limits: how large they may be.
+        @param needsHost: whether one of HTTP/1.1 must have a Host, as from any client it must.
+        """
+        self._limits = limits
+        self._needsHost = needsHost
+        self._sections = _Sections(limits)
+
+    def parse(self, data: bytes) -> RequestHead:
+        """
+        Parse the head of a request.
+
+        @param data: the whole head, its blank line included.
+        @raise Fault: bad-request, target-too-long, head-too-large, expectation-failed, version-not-supported or
+            not-implemented.
+        """
+        end = data.find(b"\r\n")
+        start = _REQUEST_START(data[:end])
+        section = None if start is None else self._sections.read(data, end)
+        if start is None or section is None or (section.host is None and self._needsHost):
+            return parseAnyRequest(data, self._limits, needsHost=self._needsHost)
+        method, target = start.groups()
+        return RequestHead(  # by position, which takes half the time
+            method,
+            target,
+            section.block,
+            section.framing or 0,
+            1,
+            section.host,
+            True,
+            None,
+            False,
+            False,
+            section.marks,
+        )
+
+
 def parseRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> RequestHead:
     """
-    Parse the head of a request.
-
-    @param data: the whole head, its blank line included.
-    @param needsHost: whether one of HTTP/1.1 must have a Host, as from any client it must.
-    @raise Fault: bad-request, target-too-long, head-too-large, expectation-failed, version-not-supported or
-        not-implemented.
+    Parse the head of a single request; see L{RequestParser}.
     """
-    lines = data.split(b"\r\n")
-    start = _REQUEST_START(lines[0])
-    section = readSection(data, lines)
-    if (
-        start is None
-        or section is None
-        or (needsHost and section.host is None)
-        or (len(data) > limits.harmless and not _isWithin(limits, data, lines))
-    ):
-        return parseAnyRequest(data, limits, needsHost=needsHost)
-    method, target = start.groups()
-    return RequestHead(method, target, section.block, section.framing or 0, 1, section.host)
-
-
-def _isWithin(limits: Limits, data: bytes, lines: list[bytes]) -> bool:
-    return (
-        len(data) <= limits.head
-        and len(lines[0]) <= limits.line
-        and len(lines) - 3 <= limits.fields
-    )
+    return RequestParser(limits, needsHost=needsHost).parse(data)
 
 
 def parseAnyRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> RequestHead:
     """
-    L{parseRequest} for any head, also such as most messages do not have.
+    L{RequestParser.parse} for any head, also such as most messages do not have.
     """
     matched = _REQUEST(data)
     if matched is None:
@@ -144,7 +208,7 @@ def parseAnyRequest(data: bytes, limits: Limits, *, needsHost: bool = True) -> R
     options = elements(connection) if connection else []
     if hops:
         block = _dropHops(block, hops, options)
-    head = RequestHead(  # by position, which takes half the time
+    head = RequestHead(
         method,
         target,
         block,
@@ -208,39 +272,62 @@ def _normaliseTarget(head: RequestHead) -> None:
         head.target = (path or b"/") + (query or b"")
 
 
+class ResponseParser:
+    """
+    Parses the heads of responses that come one after the other.
+    """
+
+    __slots__ = ("_limits", "_sections")
+
+    def __init__(self, limits: Limits) -> None:
+        """
+        @param limits: how large they may be.
+        """
+        self._limits = limits
+        self._sections = _Sections(limits)
+
+    def parse(self, data: bytes, method: bytes, upgrading: bool = False) -> ResponseHead:
+        """
+        Parse the head of a response.
+
+        @param data: the whole head, its blank line included.
+        @param method: the method of the request, which decides whether a body follows.
+        @param upgrading: whether the request asked for an upgrade, so that a 101 is in order.
+        @raise Fault: bad-request, head-too-large or not-implemented.
+        """
+        end = data.find(b"\r\n")
+        status = statusLine(data[:end])
+        section = None if status is None else self._sections.read(data, end)
+        if status is None or section is None or section.framing is None or method == b"HEAD":
+            return parseAnyResponse(data, self._limits, method, upgrading=upgrading)
+        framing = section.framing
+        return ResponseHead(
+            status.number,
+            status.value,
+            section.block,
+            framing,
+            1,
+            True,
+            None,
+            framing != 0,
+            section.marks,
+        )
+
+
 def parseResponse(
     data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False
 ) -> ResponseHead:
     """
-    Parse the head of a response.
-
-    @param data: the whole head, its blank line included.
-    @param method: the method of the request, which decides whether a body follows.
-    @param upgrading: whether the request asked for an upgrade, so that a 101 is in order.
-    @raise Fault: bad-request, head-too-large or not-implemented.
+    Parse the head of a single response; see L{ResponseParser}.
     """
-    lines = data.split(b"\r\n")
-    status = statusLine(lines[0])
-    section = readSection(data, lines)
-    if (
-        status is None
-        or section is None
-        or section.framing is None
-        or method == b"HEAD"
-        or (len(data) > limits.harmless and not _isWithin(limits, data, lines))
-    ):
-        return parseAnyResponse(data, limits, method, upgrading=upgrading)
-    framing = section.framing
-    return ResponseHead(
-        status.number, status.value, section.block, framing, 1, True, None, framing != 0
-    )
+    return ResponseParser(limits).parse(data, method, upgrading)
 
 
 def parseAnyResponse(
     data: bytes, limits: Limits, method: bytes, *, upgrading: bool = False
 ) -> ResponseHead:
     """
-    L{parseResponse} for any head, also such as most messages do not have.
+    L{ResponseParser.parse} for any head, also such as most messages do not have.
     """
     matched = _RESPONSE(data)
     if matched is None:

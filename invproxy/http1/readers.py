@@ -16,7 +16,12 @@ from invproxy.errors import BAD_REQUEST, HEAD_TOO_LARGE, Fault
 from invproxy.http1.framing import UNTIL_CLOSE, BodyDecoder, LengthDecoder, bodyDecoder
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import Limits
-from invproxy.http1.parsing import parseRequest, parseResponse, requestLineFault, statusLineFault
+from invproxy.http1.parsing import (
+    RequestParser,
+    ResponseParser,
+    requestLineFault,
+    statusLineFault,
+)
 
 _SPOILED: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
@@ -115,7 +120,7 @@ class RequestReader:
         @param needsHost: whether each request of HTTP/1.1 must have a Host.
         """
         self._limits = limits
-        self._needsHost = needsHost
+        self._parser = RequestParser(limits, needsHost=needsHost)
         self._opened = opened
         self._head = _HeadBuffer(limits, requestLineFault)
         self._decoder: BodyDecoder | None = None
@@ -142,7 +147,7 @@ class RequestReader:
             found = self._head.feed(data)
             if found is None:
                 return
-            head = parseRequest(found[0], self._limits, needsHost=self._needsHost)
+            head = self._parser.parse(found[0])
             data = found[1]
             if head.framing == 0:
                 self._decoder = _NO_BODY
@@ -229,6 +234,7 @@ class ResponseReader:
         """
         self._limits = limits
         self._answer = answer
+        self._parser = ResponseParser(limits)
         self._buffer = _HeadBuffer(limits, statusLineFault)
         self.begin(request)
 
@@ -259,7 +265,7 @@ class ResponseReader:
             found = self._buffer.feed(data)
             if found is None:
                 return
-            head = parseResponse(found[0], self._limits, self._method, upgrading=self._upgrading)
+            head = self._parser.parse(found[0], self._method, self._upgrading)
             data = found[1]
             if head.status < 200 and head.status != 101:
                 self._answer.inform(head)

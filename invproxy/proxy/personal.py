@@ -5,13 +5,14 @@ Answers that are for one person: no cache may hand them to another.
 from __future__ import annotations
 
 import re
-
-from zope.interface import implementer
+from typing import Final
 
 from invproxy.http1.heads import ResponseHead
+from invproxy.http1.marks import CACHING
 from invproxy.interfaces import IAnswer
+from invproxy.passing import PassingAnswer
 
-_saysHowToCache = re.compile(rb"\r\n(?:cache-control|expires):", re.IGNORECASE).search
+_saysHowToCache: Final = re.compile(rb"\r\n(?:cache-control|expires):", re.IGNORECASE).search
 
 
 def varyBy(*names: bytes) -> bytes:
@@ -23,47 +24,27 @@ def varyBy(*names: bytes) -> bytes:
     return b"\r\nVary: " + b", ".join(names)
 
 
-@implementer(IAnswer)
-class Personal:
+class PersonalAnswer(PassingAnswer):
     """
     An answer to somebody who is known. It depends on who asks, as one URL may lead to different backends, so it says by
     which fields of the request that was told (RFC 9110, section 12.5.5); and unless the backend has said how it may be
-    cached, no cache shared by several people keeps it (RFC 9111, section 5.2.2.7). But for heads all calls go
-    straight through.
+    cached, no cache shared by several people keeps it (RFC 9111, section 5.2.2.7).
     """
 
-    __slots__ = (
-        "_answer",
-        "_vary",
-        "fail",
-        "finish",
-        "identify",
-        "inform",
-        "pauseUpload",
-        "peer",
-        "resumeUpload",
-        "write",
-    )
+    __slots__ = ("_vary",)
 
     def __init__(self, answer: IAnswer, vary: bytes) -> None:
         """
         @param answer: what goes to the client.
         @param vary: the line of Vary, as L{varyBy} makes it.
         """
-        self._answer = answer
+        super().__init__(answer)
         self._vary = vary
-        self.peer = answer.peer
-        self.identify = answer.identify
-        self.inform = answer.inform
-        self.write = answer.write
-        self.finish = answer.finish
-        self.fail = answer.fail
-        self.pauseUpload = answer.pauseUpload
-        self.resumeUpload = answer.resumeUpload
 
     def respond(self, head: ResponseHead) -> None:
         if head.status != 101:
-            if not _saysHowToCache(head.fields):
-                head.fields += b"\r\nCache-Control: private"
-            head.fields += self._vary
-        self._answer.respond(head)
+            block = head.fields
+            if not (head.marks & CACHING and _saysHowToCache(block)):
+                block += b"\r\nCache-Control: private"
+            head.fields = block + self._vary
+        self.answer.respond(head)

@@ -23,9 +23,10 @@ from invproxy.exchange import Exchange
 from invproxy.http1.fields import values
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
+from invproxy.http1.marks import VIA
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
-from invproxy.proxy.personal import Personal, varyBy
+from invproxy.proxy.personal import PersonalAnswer, varyBy
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.routing import OpenRouter, RegistryRouter
@@ -128,7 +129,7 @@ class PublicResource(StreamResource):
             raise Fault(
                 BODY_TOO_LARGE, f"a body of {head.framing} bytes, where {maxBody} are allowed"
             )
-        if isLoop(head.fields, self._pseudonym):
+        if head.marks & VIA and isLoop(head.fields, self._pseudonym):
             raise Fault(LOOP_DETECTED)
         if head.method == b"OPTIONS":
             left = takeMaxForward(head)
@@ -146,7 +147,7 @@ class PublicResource(StreamResource):
                 endUser = named[0].decode("utf-8", "surrogateescape")
                 answer.identify(identifier, endUser)
         if endUser and self._vary:
-            answer = Personal(answer, self._vary)
+            answer = PersonalAnswer(answer, self._vary)
         mailbox = self._router.route(head, endUser)
         head.fields = forward(
             head.fields,
@@ -157,6 +158,7 @@ class PublicResource(StreamResource):
             via=self._pseudonym,
             minor=head.minor,
             userHeader=userHeader,
+            marks=head.marks,
         )
         exchange = Exchange(
             identifier,

@@ -9,14 +9,15 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from invproxy.http1.fields import elements, markOf, valueBehind, values
+from invproxy.http1.fields import elements, finder, values
 from invproxy.http1.heads import RequestHead
+from invproxy.http1.marks import REFERER, USER_AGENT
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.settings import ProxySettings
 from invproxy.server.stream import ServerStream
 
-_REFERER: Final = markOf(b"referer")
-_USER_AGENT: Final = markOf(b"user-agent")
+_findReferer: Final = finder(b"referer")
+_findUserAgent: Final = finder(b"user-agent")
 
 
 class Recorder:
@@ -55,7 +56,11 @@ class Recorder:
         peer = "unix" if host is None else host
         if self._isBehindProxies and self._isTrusted(host):
             peer = self._originalOf(peer, head)
-        lower = head.fields.lower()
+        referer = userAgent = None
+        if head.marks & REFERER:
+            referer = _findReferer(head.fields)
+        if head.marks & USER_AGENT:
+            userAgent = _findUserAgent(head.fields)
         self._log(
             peer,
             stream.endUser,
@@ -66,8 +71,8 @@ class Recorder:
             stream.status,
             stream.sent,
             self._seconds() - stream.began,
-            valueBehind(_REFERER, head.fields, lower) or b"",
-            valueBehind(_USER_AGENT, head.fields, lower) or b"",
+            referer or b"",
+            userAgent or b"",
             stream.requestID,
             stream.error.name if stream.error is not None else "",
         )

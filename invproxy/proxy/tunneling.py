@@ -25,7 +25,7 @@ from invproxy.exchange import Exchange
 from invproxy.http1.framing import checkTrailers
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import Limits
-from invproxy.http1.parsing import parseResponse
+from invproxy.http1.parsing import ResponseParser
 from invproxy.interfaces import IAnswer, IExchange, ITaker, IUpload
 from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
@@ -144,12 +144,7 @@ class ProxyStream(Stream):
             raise FrameError(f"a second final RESPONSE on stream {self.number}")
         request = exchange.head
         try:
-            head = parseResponse(
-                payload,
-                self._tunnel.limits,
-                request.method,
-                upgrading=request.upgrade is not None,
-            )
+            head = self._tunnel.parser.parse(payload, request.method, request.upgrade is not None)
         except Fault as fault:
             self._refuse(fault.detail)
             return
@@ -228,6 +223,7 @@ class ProxySession(Session[ProxyStream]):
 
     @ivar mailbox: that of the backend that the agent serves.
     @ivar limits: bounds on responses.
+    @ivar parser: parses their heads.
     @ivar unlink: takes note that it is over, if anybody wants to know.
     """
 
@@ -258,6 +254,7 @@ class ProxySession(Session[ProxyStream]):
         super().__init__(clock, turnOf(clock), wheel, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
         self.limits = limits
+        self.parser = ResponseParser(limits)
         self._answer = answer
         self._tunnels = tunnels
         self._agent = getattr(answer.peer.address, "host", "a UNIX socket")

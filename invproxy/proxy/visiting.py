@@ -10,7 +10,6 @@ from typing import Final
 from urllib.parse import quote_from_bytes
 
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import implementer
 
 from invproxy.auth.cookies import dropSet
 from invproxy.auth.visitors import Visitors
@@ -21,6 +20,7 @@ from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.passing import PassingAnswer
 from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
@@ -77,7 +77,7 @@ class VisitedResource(PublicResource):
 
     def _admit(self, head: RequestHead, answer: IAnswer, user: str) -> IUpload:
         if self._leadsToSignIn:
-            answer = _Shield(answer)
+            answer = _ShieldedAnswer(answer)
         try:
             return super().serve(head, answer, user)
         except Fault as fault:
@@ -127,40 +127,20 @@ def redirect(head: RequestHead, answer: IAnswer, location: bytes, block: bytes =
     return answerAtOnce(head, answer, 303, b"See Other", block=fields + block)
 
 
-@implementer(IAnswer)
-class _Shield:
+class _ShieldedAnswer(PassingAnswer):
     """
-    An answer to which a backend cannot add cookies of the proxy. But for heads all calls go straight through.
+    An answer to which a backend cannot add cookies of the proxy.
     """
 
-    __slots__ = (
-        "_answer",
-        "fail",
-        "finish",
-        "identify",
-        "pauseUpload",
-        "peer",
-        "resumeUpload",
-        "write",
-    )
-
-    def __init__(self, answer: IAnswer) -> None:
-        self._answer = answer
-        self.peer = answer.peer
-        self.identify = answer.identify
-        self.write = answer.write
-        self.finish = answer.finish
-        self.fail = answer.fail
-        self.pauseUpload = answer.pauseUpload
-        self.resumeUpload = answer.resumeUpload
+    __slots__ = ()
 
     def inform(self, head: ResponseHead) -> None:
         head.fields = dropSet(head.fields)
-        self._answer.inform(head)
+        self.answer.inform(head)
 
     def respond(self, head: ResponseHead) -> None:
         head.fields = dropSet(head.fields)
-        self._answer.respond(head)
+        self.answer.respond(head)
 
 
 class Ejection:

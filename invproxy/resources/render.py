@@ -35,6 +35,7 @@ class _RequestPeer:
     """
 
     streams = False
+    memory: object = None
 
     def __init__(self, request: server.Request) -> None:
         self.address: IAddress = request.getClientAddress()

@@ -84,6 +84,7 @@ class Channel(Protocol):
     closing = False
     secure = False
     streams = True
+    memory: object = None
     askedAt = 0.0
     _address: IAddress | None = None
     _stream: ServerStream | None = None

@@ -16,6 +16,7 @@ from invproxy.errors import INTERNAL, Code, Fault
 from invproxy.http1.fields import value
 from invproxy.http1.framing import lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
+from invproxy.http1.marks import DATE
 from invproxy.interfaces import IAnswer, IUpload
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class ServerStream:
             channel.closing = True
         if channel.closing:
             hop += b"\r\nConnection: close"
-        if head.fields.find(b"\r\nDate:") < 0 and not _hasDate(head.fields):
+        if not (head.marks & DATE and _hasDate(head.fields)):
             hop += channel.site.date()
         channel.send(head.encode(hop))
 

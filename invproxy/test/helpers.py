@@ -56,6 +56,7 @@ class FakePeer:
         self.address: IAddress = IPv4Address("TCP", "192.0.2.7", 4321)
         self.secure = secure
         self.streams = True
+        self.memory: object = None
         self.countedAsAgent = False
         self.shown: Certificate | None = None
         self._callbacks: list[Callable[[], None]] = []

@@ -34,6 +34,7 @@ FLOORS = (
     (
         "timers",
         "discard",
+        "passing",
         "clocks",
         "requestbody",
         "exchange",

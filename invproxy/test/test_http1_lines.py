@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.http1 import lines as module
-from invproxy.http1.fields import FIELD_LINES
+from invproxy.http1.fields import FIELD_LINES, dropper, finder
+from invproxy.http1.forwarding import forward
 from invproxy.http1.framing import CHUNKED
+from invproxy.http1.heads import RequestHead
+from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.lines import (
     CODING,
     HOP,
@@ -25,6 +28,8 @@ from invproxy.http1.lines import (
     readSection,
     statusLine,
 )
+from invproxy.http1.marks import ANYTHING, DATE, OWN, REFERER, USER_AGENT, VIA
+from invproxy.http1.parsing import parseRequest
 
 _USUAL = {
     b"Host: example.com:8080": HOST,
@@ -55,6 +60,27 @@ _USUAL = {
 }
 """Lines, and what they mean."""
 
+_NAMES = st.sampled_from(
+    (
+        b"X-Inverting-Proxy-Backend",
+        b"X_Inverting-Proxy_User-ID",
+        b"X-Inverting-Proxy",
+        b"Forwarded",
+        b"X-Forwarded-For",
+        b"X_Forwarded_Host",
+        b"X-Forwarded",
+        b"X-Real-IP",
+        b"x-real_ip",
+        b"Via",
+        b"Date",
+        b"Referer",
+        b"User-Agent",
+        b"Accept",
+    )
+)
+_CASED = st.one_of(_NAMES, _NAMES.map(bytes.lower), _NAMES.map(bytes.upper))
+"""Names of fields for which somebody looks, and of some that are like them."""
+
 _MALFORMED = (b"", b"a", b": a", b"a : b", b"a: b\r", b"a: \nb", b"a: \x00", b" a: b", b"a\xe9: b")
 
 
@@ -62,8 +88,8 @@ def section(*lines: bytes) -> Section | None:
     """
     Read a header section.
     """
-    data = b"\r\n".join((b"GET / HTTP/1.1", *lines, b"", b""))
-    return readSection(data, data.split(b"\r\n"))
+    wire = b"\r\n".join((b"", *lines, b"", b""))
+    return readSection(wire, wire.split(b"\r\n"))
 
 
 class LineTests(SynchronousTestCase):
@@ -168,6 +194,73 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(fieldLine(line) is not None, isLine)
 
 
+class MarkTests(SynchronousTestCase):
+    """
+    What a section is said not to have.
+    """
+
+    def head(self, names: list[bytes]) -> RequestHead:
+        """
+        Make a request with these fields.
+        """
+        lines = [b"GET / HTTP/1.1", b"Host: a", *(name + b": b" for name in names), b"", b""]
+        return parseRequest(b"\r\n".join(lines), DEFAULT_LIMITS)
+
+    @given(st.lists(_CASED, max_size=3))
+    def test_nothingIsMissed(self, names: list[bytes]) -> None:
+        """
+        Whoever looks for nothing, as it is said not to be there, would have found nothing.
+        """
+        head = self.head(names)
+        for bit, find in (
+            (OWN, finder(b"X-Inverting-Proxy-Backend")),
+            (VIA, finder(b"Via")),
+            (DATE, finder(b"Date")),
+            (REFERER, finder(b"Referer")),
+            (USER_AGENT, finder(b"User-Agent")),
+        ):
+            if not head.marks & bit:
+                self.assertIsNone(find(head.fields), names)
+        if not head.marks & OWN:
+            drop = dropper(b"x-inverting-proxy-*", alike=True)
+            self.assertEqual(drop(head.fields), head.fields)
+
+    @given(st.lists(_CASED, max_size=3))
+    def test_forwarding(self, names: list[bytes]) -> None:
+        """
+        What goes on is the same as without a word about what is there.
+        """
+        head = self.head(names)
+
+        def forwarded(marks: int) -> bytes:
+            return forward(
+                head.fields,
+                peer=b"192.0.2.1",
+                secure=False,
+                host=b"a",
+                trusted=False,
+                via=b"v",
+                minor=1,
+                marks=marks,
+            )
+
+        self.assertEqual(forwarded(head.marks), forwarded(ANYTHING))
+
+    def test_usual(self) -> None:
+        """
+        A request that has nothing of the kind is known to have nothing.
+        """
+        self.assertEqual(self.head([b"Accept", b"X-Forwarded", b"Accept-Language"]).marks, 0)
+
+    def test_changed(self) -> None:
+        """
+        Nothing is known of fields that were changed, or that took a closer look.
+        """
+        self.assertEqual(self.head([]).withFields(b"\r\nVia: a").marks, ANYTHING)
+        self.assertEqual(self.head([]).withHost(b"b").marks, ANYTHING)
+        self.assertEqual(self.head([b"Upgrade"]).marks, ANYTHING)
+
+
 class SectionTests(SynchronousTestCase):
     """
     Whole header sections.
@@ -224,5 +317,5 @@ class SectionTests(SynchronousTestCase):
         """
         What does not end with an empty line is no head.
         """
-        for data in (b"", b"\r\n", b"a", b"a\r\n", b"a\r\nb: c", b"a\r\nb: c\r\n"):
-            self.assertIsNone(readSection(data, data.split(b"\r\n")), data)
+        for wire in (b"", b"\r\n", b"\r\nb: c", b"\r\nb: c\r\n", b"b: c\r\n\r\n"):
+            self.assertIsNone(readSection(wire, wire.split(b"\r\n")), wire)

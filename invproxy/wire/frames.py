@@ -175,7 +175,8 @@ class FrameReader:
             self._left -= at
             received(DATA, self._stream, 0 if self._left else self._flags, data[:at])
         while size - at >= OVERHEAD:
-            length, stream, kind, flags = _unpack(data, at)
+            parts: tuple[int, int, int, int] = _unpack(data, at)
+            length, stream, kind, flags = parts
             end = at + OVERHEAD + length
             if end <= size:
                 if length > self._limit and kind != DATA:
