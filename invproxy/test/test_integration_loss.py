@@ -5,10 +5,21 @@ Nothing is lost: agents and proxies are killed, frozen and stopped at bad moment
 from __future__ import annotations
 
 import json
-from functools import partial
+from functools import cached_property, partial
 
-from invproxy.test.programs import Agent, IntegrationTestCase, Proxy, eventually, freePort
+from invproxy.test.programs import (
+    CARRIERS,
+    Agent,
+    IntegrationTestCase,
+    Proxy,
+    eventually,
+    freePort,
+    variants,
+)
 from invproxy.test.wires import Listener, Wire, fieldsOf, firstLine
+
+UNLIMITED = "600"
+"""Seconds that are longer than any test takes."""
 
 
 class LossTestCase(IntegrationTestCase):
@@ -23,9 +34,20 @@ class LossTestCase(IntegrationTestCase):
     def setUp(self) -> None:
         self.origin = Listener()
         self.addCleanup(self.origin.close)
-        self.proxy = self.running(Proxy(*self.options))
+        self._options: tuple[str, ...] = ()
 
-    options: tuple[str, ...] = ()
+    def configure(self, *options: str) -> None:
+        """
+        Give the proxy options. Clocks that a test does not wait for are to run long: it may take its time.
+        """
+        self._options = options
+
+    @cached_property
+    def proxy(self) -> Proxy:
+        """
+        The proxy, started when it is first needed.
+        """
+        return self.running(Proxy(*self._options))
 
     def awaitAgents(self, count: int) -> None:
         """
@@ -74,6 +96,22 @@ class LossTestCase(IntegrationTestCase):
             server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(line), line))
             self.origin.keep(server)
         return lines
+
+    def stream(
+        self, framing: bytes = b"Transfer-Encoding: chunked", begin: bytes = b"5\r\nbegin\r\n"
+    ) -> tuple[Wire, Wire]:
+        """
+        Bring a response into flight.
+
+        @param framing: a field of it.
+        @param begin: what begins its body.
+        @return: the client's and the backend's end.
+        """
+        client = self.client()
+        server, _ = self.take()
+        server.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (framing, begin))
+        client.readUntil(b"begin\r\n" if framing.endswith(b"chunked") else b"begin")
+        return client, server
 
     def states(self) -> dict[str, int]:
         """
@@ -175,15 +213,16 @@ class Queue(LossTestCase):
         clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
         begun = len(json.loads(first.readMessage()[1]))
         fake.collect(len(clients) - begun)
-        self.assertEqual(self.states(), {"claimed": len(clients)})
         return clients
 
     def test_vanished(self) -> None:
         """
         The requests whose IDs an agent has taken, before it vanished, go to the next one at once.
         """
+        self.configure("--claim-timeout", UNLIMITED)
         fake = FakeAgent(self.proxy)
         clients = self.parked(fake)
+        self.assertEqual(self.states(), {"claimed": len(clients)})
         fake.vanish()
         eventually(lambda: self.states() == {"queued": len(clients)}, "all wait again")
         self.agent()
@@ -219,6 +258,7 @@ class Queue(LossTestCase):
         """
         While one of two agents is frozen, the other gets all requests, in the end those as well that were the first's.
         """
+        self.configure("--link-timeout", "6")
         frozen = self.agent()
         self.agent()
         self.awaitAgents(2)
@@ -244,13 +284,13 @@ class TunnelQueueTests(Queue):
     """
 
     transport = "tunnel"
-    options = ("--link-timeout", "3")
 
     def test_killed(self) -> None:
         """
         What an agent has got, which is killed before it did anything about it, goes to another one at once, but for
         what may not be repeated: nobody can tell that it has not begun.
         """
+        self.configure("--link-timeout", UNLIMITED)
         agent = self.agent()
         self.awaitAgents(1)
         agent.freeze()
@@ -268,6 +308,7 @@ class TunnelQueueTests(Queue):
         """
         Where there is no other, all clients hear so at once.
         """
+        self.configure("--link-timeout", UNLIMITED)
         agent = self.agent()
         self.awaitAgents(1)
         agent.freeze()
@@ -298,6 +339,7 @@ class PollQueueTests(Queue):
         """
         An agent that is killed between the answer to its poll and its fetching loses nothing.
         """
+        self.configure("--claim-timeout", UNLIMITED)
         agent = self.agent()
         self.awaitAgents(1)
         agent.freeze()
@@ -368,10 +410,7 @@ class Begun(LossTestCase):
             (b"X-Framing: none", b"begin"),
         ):
             agent = self.agent()
-            client = self.client()
-            server, _ = self.take()
-            server.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (framing, begin))
-            client.readUntil(b"begin")
+            client, server = self.stream(framing, begin)
             agent.kill()
             self.assertCut(client)
             server.waitLost()
@@ -384,31 +423,13 @@ class Begun(LossTestCase):
         When the proxy is killed, the backend loses its asker.
         """
         self.agent()
-        client = self.client()
-        server, _ = self.take()
-        server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
-        client.readUntil(b"begin")
+        client, server = self.stream()
         self.proxy.kill()
         self.assertCut(client)
         server.waitLost()
 
 
-class TunnelBegunTests(Begun):
-    """
-    With tunnels.
-    """
-
-    transport = "tunnel"
-
-
-class PollBegunTests(Begun):
-    """
-    With polls.
-    """
-
-    transport = "poll"
-
-
+globals().update(variants(Begun, CARRIERS))
 del Begun
 
 
@@ -442,7 +463,7 @@ class Reconnect(IntegrationTestCase):
         for turn in (1, 2):
             begin = len(agent.output()) - 1
             proxy = self.running(Proxy(port=port))
-            agent.waitFor(again, begin, seconds=20.0)  # sooner than a poll ends
+            agent.waitFor(again, begin)
             if turn == 1:
                 agent.waitReady()
             client = Wire.to(port)
@@ -469,22 +490,7 @@ class Reconnect(IntegrationTestCase):
         return attending(proxy, self.transport) == 1
 
 
-class TunnelReconnectTests(Reconnect):
-    """
-    With tunnels.
-    """
-
-    transport = "tunnel"
-
-
-class PollReconnectTests(Reconnect):
-    """
-    With polls.
-    """
-
-    transport = "poll"
-
-
+globals().update(variants(Reconnect, CARRIERS))
 del Reconnect
 
 
@@ -493,28 +499,29 @@ class Drain(LossTestCase):
     SIGTERM: what is in flight comes to its end.
     """
 
+    def setUp(self) -> None:
+        super().setUp()
+        clocks = ("--drain-timeout", "--link-timeout", "--claim-timeout")
+        self.configure(*(word for clock in clocks for word in (clock, UNLIMITED)))
+
     def begin(self) -> tuple[Agent, Wire, Wire]:
         """
         Bring a response into flight.
         """
-        agent = self.agent()
-        client = self.client()
-        server, _ = self.take()
-        server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
-        client.readUntil(b"begin\r\n")
-        return agent, client, server
+        agent = self.agent("--drain-timeout", UNLIMITED)
+        return agent, *self.stream()
 
     def test_idle(self) -> None:
         """
         With nothing in flight both end soon, with status 0.
         """
-        agent = self.agent()
+        agent = self.agent("--drain-timeout", UNLIMITED)
         self.awaitAgents(1)
         agent.terminate()
-        self.assertEqual(agent.waitEnd(20), 0)
+        self.assertEqual(agent.waitEnd(), 0)
         agent = self.agent()
         self.proxy.terminate()
-        self.assertEqual(self.proxy.waitEnd(20), 0)
+        self.assertEqual(self.proxy.waitEnd(), 0)
 
     def test_agent(self) -> None:
         """
@@ -531,7 +538,7 @@ class Drain(LossTestCase):
         self.assertEqual(client.readChunk(), b"more")
         server.send(b"3\r\nend\r\n0\r\n\r\n")
         self.assertEqual(client.readChunked(), (b"end", b""))
-        self.assertEqual(agent.waitEnd(20), 0)
+        self.assertEqual(agent.waitEnd(), 0)
 
     def test_proxy(self) -> None:
         """
@@ -554,37 +561,19 @@ class Drain(LossTestCase):
         self.assertEqual(client.readChunk(), b"more")
         server.send(b"3\r\nend\r\n0\r\n\r\n")
         self.assertEqual(client.readChunked(), (b"end", b""))
-        self.assertEqual(self.proxy.waitEnd(20), 0)
+        self.assertEqual(self.proxy.waitEnd(), 0)
 
     def test_tooLate(self) -> None:
         """
         What is not done by the end of the drain timeout is cut, and the status is still 0.
         """
         agent = self.agent("--drain-timeout", "0.2")
-        client = self.client()
-        server, _ = self.take()
-        server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
-        client.readUntil(b"begin\r\n")
+        client, server = self.stream()
         agent.terminate()
-        self.assertEqual(agent.waitEnd(20), 0)
+        self.assertEqual(agent.waitEnd(), 0)
         self.assertCut(client)
         server.waitLost()
 
 
-class TunnelDrainTests(Drain):
-    """
-    With tunnels.
-    """
-
-    transport = "tunnel"
-
-
-class PollDrainTests(Drain):
-    """
-    With polls.
-    """
-
-    transport = "poll"
-
-
+globals().update(variants(Drain, CARRIERS))
 del Drain
