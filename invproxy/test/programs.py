@@ -436,8 +436,8 @@ CARRIERS: dict[str, dict[str, object]] = {
 
 
 def variants(
-    base: type[IntegrationTestCase], kinds: Mapping[str, Mapping[str, object]]
-) -> dict[str, type[IntegrationTestCase]]:
+    base: type[SynchronousTestCase], kinds: Mapping[str, Mapping[str, object]]
+) -> dict[str, type[SynchronousTestCase]]:
     """
     Make several test cases of what they have in common.
 
