@@ -254,7 +254,7 @@ def _closeAll() -> None:
 
 atexit.register(_closeAll)
 
-_TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
+TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
 
 
 class Proxy(Program):
@@ -273,7 +273,7 @@ class Proxy(Program):
         """
         listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
         admin = ("--admin-listen", "tcp:0:interface=127.0.0.1")
-        super().__init__("proxy", [*_TWIST, "invproxy-server", *listen, *admin, *options])
+        super().__init__("proxy", [*TWIST, "invproxy-server", *listen, *admin, *options])
         found = self.waitFor(r"^proxy ready: (http://\S+:(\d+)) \(admin (http://\S+)\)$")
         self.url = found[1]
         self.port = int(found[2])
@@ -340,7 +340,7 @@ class Agent(Program):
         @param ready: whether to wait until it is ready.
         """
         named = ("--proxy", proxy, "--backend", backend, "--origin", origin)
-        arguments = [*_TWIST, "invproxy-agent", *named, *options]
+        arguments = [*TWIST, "invproxy-agent", *named, *options]
         super().__init__(f"agent {backend}", arguments, added)
         if ready:
             self.waitReady()
