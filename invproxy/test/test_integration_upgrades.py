@@ -83,53 +83,55 @@ class Upgrade(EndsTestCase):
         speaking.result()
         self.assertEqual(reading.result(), data)
 
+    def checkFirstEnd(self, first: Wire, other: Wire) -> None:
+        """
+        The end that has said everything still hears what the other says.
+        """
+        first.send(b"speech")
+        first.endWriting()
+        self.assertEqual(other.readToEnd(), b"speech")
+        other.send(b"comment")
+        self.assertEqual(first.readExactly(7), b"comment")
+        other.send(b", more")
+        other.close()
+        self.assertEqual(first.readToEnd(), b", more")
+
     def test_clientEndsFirst(self) -> None:
         """
         A client that has said everything still hears what the backend says.
         """
         client, server = self.upgrade()
-        client.send(b"question")
-        client.endWriting()
-        self.assertEqual(server.readToEnd(), b"question")
-        server.send(b"answer")
-        self.assertEqual(client.readExactly(6), b"answer")
-        server.send(b", more")
-        server.close()
-        self.assertEqual(client.readToEnd(), b", more")
+        self.checkFirstEnd(client, server)
 
     def test_backendEndsFirst(self) -> None:
         """
         A backend that has said everything still hears what the client says.
         """
         client, server = self.upgrade()
-        server.send(b"speech")
-        server.endWriting()
-        self.assertEqual(client.readToEnd(), b"speech")
-        client.send(b"comment")
-        self.assertEqual(server.readExactly(7), b"comment")
-        client.send(b", more")
-        client.close()
-        self.assertEqual(server.readToEnd(), b", more")
+        self.checkFirstEnd(server, client)
+
+    def checkLoss(self, lost: Wire, other: Wire) -> None:
+        """
+        The other end sees when one breaks.
+        """
+        lost.send(b"half")
+        self.assertEqual(other.readExactly(4), b"half")
+        lost.reset()
+        other.waitLost()
 
     def test_clientLost(self) -> None:
         """
-        The backend sees when the client's connection breaks, and does not take it for an end.
+        The backend sees when the client's connection breaks.
         """
         client, server = self.upgrade()
-        client.send(b"half")
-        self.assertEqual(server.readExactly(4), b"half")
-        client.reset()
-        server.waitLost()
+        self.checkLoss(client, server)
 
     def test_backendLost(self) -> None:
         """
         The client sees when the backend's connection breaks.
         """
         client, server = self.upgrade()
-        server.send(b"half")
-        self.assertEqual(client.readExactly(4), b"half")
-        server.reset()
-        client.waitLost()
+        self.checkLoss(server, client)
 
     def test_declined(self) -> None:
         """
