@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -126,33 +127,53 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
+            bufsize=0,
             env=environment(added),
             cwd=cwd,
             start_new_session=True,
         )
+        assert self.process.stdout is not None
+        self._pipe = self.process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._rest = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         Program.running.append(self)
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with _news:
-                self._lines.append(line.rstrip("\n"))
-                _news.notify_all()
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        while not self._closed:
+            poll.poll()
+            self._take()
+        self._pipe.close()
+
+    def _take(self) -> None:
+        """
+        Take all that was printed until now.
+        """
         with _news:
-            self._closed = True
+            while not self._closed:
+                try:
+                    data = os.read(self._pipe.fileno(), 65536)
+                except BlockingIOError:
+                    break
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                if not data:
+                    self._closed = True
+                    lines = [self._rest] if self._rest else []
+                self._lines += [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
             _news.notify_all()
 
     def output(self, begin: int = 0) -> list[str]:
         """
-        What it has printed.
+        What it has printed until now. (A thread alone would come to it now and then later than to what another
+        program has printed later.)
 
         @param begin: the first line wanted.
         """
         with _news:
+            self._take()
             return self._lines[begin:]
 
     def waitFor(self, pattern: str, begin: int = 0, seconds: float = DEADLINE) -> re.Match[str]:
