@@ -34,7 +34,7 @@ unit: $(VENV)/installed-test
 	$(BIN)/python -m twisted.trial $(TRIAL) $(call modules,$(UNIT))
 
 integration: $(VENV)/installed-test $(VENV)/installed-integration
-	$(if $(INTEGRATION),$(BIN)/python -m twisted.trial --temp-directory=_trial_temp-integration $(call modules,$(INTEGRATION)),@echo "no integration tests")
+	$(if $(INTEGRATION),$(BIN)/python -m twisted.trial $(TRIAL) --temp-directory=_trial_temp-integration $(call modules,$(INTEGRATION)),@echo "no integration tests")
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html

@@ -7,9 +7,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
 from typing import Any
 
-from invproxy.test.programs import DEADLINE, IntegrationTestCase
+from invproxy.test.programs import DEADLINE, Found, IntegrationTestCase, eventually, freePort
+
+_LOADING = DEADLINE - 20.0
+"""Seconds that a page may take: selenium itself waits for two minutes, and would not say for what."""
 
 
 def missing(*modules: str) -> str | None:
@@ -52,7 +56,51 @@ def startBrowser(case: IntegrationTestCase, profile: str, *flags: str) -> Any:
     case.patch(os, "environ", environ := os.environ.copy())
     for name in [name for name in environ if name.lower().endswith("_proxy")]:
         del environ[name]  # selenium would take it to its own driver
-    driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
+    service = ChromeService(shutil.which("chromedriver"), port=freePort())
+    driver = Chrome(options=options, service=service)
     case.addCleanup(driver.quit)
-    driver.set_page_load_timeout(DEADLINE)
+    driver.set_page_load_timeout(_LOADING)
+    driver.set_script_timeout(_LOADING)
     return driver
+
+
+def waitIn(driver: Any, check: Callable[[], Found], what: str) -> Found:
+    """
+    Wait for something in a browser, whose pages come and go meanwhile.
+
+    @param check: gives something true once it is so.
+    @param what: what is awaited, for the failure.
+    @return: what C{check} gave.
+    """
+    from selenium.common.exceptions import WebDriverException
+
+    def attempt() -> Found | None:
+        try:
+            return check()
+        except WebDriverException:
+            return None
+
+    try:
+        found = eventually(attempt, what)
+    except AssertionError as error:
+        page = driver.page_source[:2000]
+        raise AssertionError(f"{error}; at {driver.current_url}:\n{page}") from None
+    assert found is not None
+    return found
+
+
+def find(driver: Any, selector: str, text: str = "") -> Any:
+    """
+    Wait for something that can be seen, and be used.
+
+    @param selector: what, in CSS.
+    @param text: a text that it has.
+    """
+
+    def look() -> Any:
+        for element in driver.find_elements("css selector", selector):
+            if element.is_displayed() and element.is_enabled() and text in element.text:
+                return element
+        return None
+
+    return waitIn(driver, look, f"{selector} with {text!r} is to be seen")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from invproxy.test.programs import DEADLINE
@@ -307,10 +306,8 @@ class OriginalServer:
             if not self.repeats:
                 self._queue.clear()
             elif found:
-                # It does not wait either while anything is unanswered.
-                self._changed.release()
-                time.sleep(0.05)
-                self._changed.acquire()
+                # The original does not even wait for that; but two loops that chase each other take the machine.
+                self._changed.wait_for(lambda: self._queue != found, 0.05)
             self.polls += 1
             self._changed.notify_all()
         return json.dumps(found).encode() if found else self.emptyPoll
@@ -332,6 +329,7 @@ class OriginalServer:
         with self._changed:
             if pending.identifier in self._queue:
                 self._queue.remove(pending.identifier)
+                self._changed.notify_all()
         self._send(call, 200, b"")
         pending.take(b"")
         return None

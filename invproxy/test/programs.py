@@ -8,7 +8,9 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import random
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -25,10 +27,16 @@ from twisted.trial.itrial import IReporter
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 """Seconds within which everything happens that should, however loaded the machine is."""
 
 Found = TypeVar("Found")
+
+_news = threading.Condition()
+"""Notified when a program has printed something, or has ended."""
+
+_UNHEARD = 0.02
+"""Seconds after which a condition is looked at again, as not all that may bring it about is heard of."""
 
 
 def eventually(check: Callable[[], Found], what: str, seconds: float = DEADLINE) -> Found:
@@ -41,13 +49,38 @@ def eventually(check: Callable[[], Found], what: str, seconds: float = DEADLINE)
     @return: what C{check} gave.
     """
     end = time.monotonic() + seconds
-    while True:
-        found = check()
-        if found:
-            return found
+    while not (found := check()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.01)
+        with _news:
+            _news.wait(_UNHEARD)
+    return found
+
+
+_PORTS = range(20000, 30000)
+"""Ports that no system gives to those who ask for any: nobody has one by chance between its choice and its use."""
+
+_claims: list[socket.socket] = []
+
+
+def freePort() -> int:
+    """
+    Choose a port that nothing listens on, for a program that has to be told one, or comes back to it. No other process
+    of these tests chooses the same as long as this one runs.
+    """
+    for port in random.sample(_PORTS, 100):
+        claim = socket.socket(socket.AF_UNIX)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                claim.bind(f"\0invproxy-test-port-{port}")
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                claim.close()
+                continue
+        _claims.append(claim)
+        return port
+    raise AssertionError("no port is free")
 
 
 def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -87,7 +120,6 @@ class Program:
         """
         self.name = name
         self._lines: list[str] = []
-        self._printed = threading.Condition()
         self._closed = False
         # In a session of its own: Ctrl-C ends the tests, and these then end it in order.
         self.process = subprocess.Popen(
@@ -95,33 +127,53 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
+            bufsize=0,
             env=environment(added),
             cwd=cwd,
             start_new_session=True,
         )
+        assert self.process.stdout is not None
+        self._pipe = self.process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._rest = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         Program.running.append(self)
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._printed:
-                self._lines.append(line.rstrip("\n"))
-                self._printed.notify_all()
-        with self._printed:
-            self._closed = True
-            self._printed.notify_all()
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        while not self._closed:
+            poll.poll()
+            self._take()
+        self._pipe.close()
+
+    def _take(self) -> None:
+        """
+        Take all that was printed until now.
+        """
+        with _news:
+            while not self._closed:
+                try:
+                    data = os.read(self._pipe.fileno(), 65536)
+                except BlockingIOError:
+                    break
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                if not data:
+                    self._closed = True
+                    lines = [self._rest] if self._rest else []
+                self._lines += [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
+            _news.notify_all()
 
     def output(self, begin: int = 0) -> list[str]:
         """
-        What it has printed.
+        What it has printed until now. (A thread alone would come to it now and then later than to what another
+        program has printed later.)
 
         @param begin: the first line wanted.
         """
-        with self._printed:
+        with _news:
+            self._take()
             return self._lines[begin:]
 
     def waitFor(self, pattern: str, begin: int = 0, seconds: float = DEADLINE) -> re.Match[str]:
@@ -133,7 +185,7 @@ class Program:
         @param seconds: for how long.
         """
         end = time.monotonic() + seconds
-        with self._printed:
+        with _news:
             while True:
                 for line in self._lines[begin:]:
                     if found := re.search(pattern, line):
@@ -144,7 +196,7 @@ class Program:
                     why = "it ended" if self._closed else f"{seconds:g} s passed"
                     shown = "\n".join(self._lines[-60:])
                     raise AssertionError(f"{self.name}: {why} without {pattern!r}:\n{shown}")
-                self._printed.wait(left)
+                _news.wait(left)
 
     def count(self, pattern: str, begin: int = 0) -> int:
         """
@@ -223,7 +275,7 @@ def _closeAll() -> None:
 
 atexit.register(_closeAll)
 
-_TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
+TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
 
 
 class Proxy(Program):
@@ -242,7 +294,7 @@ class Proxy(Program):
         """
         listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
         admin = ("--admin-listen", "tcp:0:interface=127.0.0.1")
-        super().__init__("proxy", [*_TWIST, "invproxy-server", *listen, *admin, *options])
+        super().__init__("proxy", [*TWIST, "invproxy-server", *listen, *admin, *options])
         found = self.waitFor(r"^proxy ready: (http://\S+:(\d+)) \(admin (http://\S+)\)$")
         self.url = found[1]
         self.port = int(found[2])
@@ -309,7 +361,7 @@ class Agent(Program):
         @param ready: whether to wait until it is ready.
         """
         named = ("--proxy", proxy, "--backend", backend, "--origin", origin)
-        arguments = [*_TWIST, "invproxy-agent", *named, *options]
+        arguments = [*TWIST, "invproxy-agent", *named, *options]
         super().__init__(f"agent {backend}", arguments, added)
         if ready:
             self.waitReady()
@@ -397,12 +449,25 @@ class IntegrationTestCase(SynchronousTestCase):
         return program
 
 
-def freePort() -> int:
+CARRIERS: dict[str, dict[str, object]] = {
+    "Tunnel": {"transport": "tunnel"},
+    "Poll": {"transport": "poll"},
+}
+"""For L{variants}: each carrier."""
+
+
+def variants(
+    base: type[SynchronousTestCase], kinds: Mapping[str, Mapping[str, object]]
+) -> dict[str, type[SynchronousTestCase]]:
     """
-    Find a port that nothing listens on.
+    Make several test cases of what they have in common.
+
+    @param base: that; whoever calls removes it from their module, so that it is not run by itself.
+    @param kinds: the attributes of each kind, by what its name begins with.
+    @return: the test cases by their names, for the namespace of the module.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    made = {}
+    for kind, attributes in kinds.items():
+        name = f"{kind}{base.__name__}Tests"
+        made[name] = type(name, (base,), {"__module__": base.__module__, **attributes})
+    return made

@@ -10,15 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from invproxy.test.chromium import missing, startBrowser
+from invproxy.test.chromium import missing, startBrowser, waitIn
 from invproxy.test.programs import (
     DEADLINE,
+    TWIST,
     Agent,
     IntegrationTestCase,
     Program,
@@ -26,6 +25,7 @@ from invproxy.test.programs import (
     environment,
     eventually,
 )
+from invproxy.test.sites import Document, serve
 
 EVIL = "evil.example"
 """A name that leads to this machine, as somebody's DNS may have it."""
@@ -55,23 +55,8 @@ form.submit();
 """Sends a form whose body is JSON: what a name and a value come to is C{name=value}."""
 
 
-class _Page(BaseHTTPRequestHandler):
-    """
-    Somebody's page.
-    """
-
-    def do_GET(self) -> None:
-        body = b"<!DOCTYPE html><title>page</title><body>somebody's page"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """
-        Nothing to tell.
-        """
+PAGE = Document(b"<!DOCTYPE html><title>page</title><body>somebody's page")
+"""Somebody's page."""
 
 
 class PlaceTestCase(IntegrationTestCase):
@@ -96,17 +81,13 @@ class PlaceTestCase(IntegrationTestCase):
         database = "sqlite:" + self.path("registry.db")
         return self.running(Proxy("--database", database, *options))
 
-    def page(self) -> int:
+    def page(self) -> str:
         """
         Serve somebody's page.
 
-        @return: the port.
+        @return: its URL.
         """
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        return int(server.server_address[1])
+        return serve(self, lambda path, fields: PAGE)
 
 
 class BrowserTests(PlaceTestCase):
@@ -122,10 +103,9 @@ class BrowserTests(PlaceTestCase):
         super().setUp()
         self.admin = self.proxy().admin
         self.port = int(self.admin.rpartition(":")[2])
-        self.pagePort = self.page()
+        self.pagePort = self.page().rpartition(":")[2]
         rules = f"host-resolver-rules=MAP {EVIL} 127.0.0.1"
         self.driver = startBrowser(self, self.path("profile"), rules)
-        self.driver.set_script_timeout(DEADLINE)
 
     def backends(self) -> list[str]:
         """
@@ -195,7 +175,7 @@ class BrowserTests(PlaceTestCase):
         self.driver.get(f"http://{EVIL}:{self.pagePort}/")
         before, _, after = json.dumps(RECORD | {"backendUser": "="}).partition("=")
         self.driver.execute_script(SUBMIT, f"{self.admin}/api/backends", before, after)
-        eventually(lambda: "other sites" in self.driver.page_source, "the refusal")
+        waitIn(self.driver, lambda: "other sites" in self.driver.page_source, "the refusal")
         self.assertEqual(self.backends(), [])
         # It is not refused for what it says.
         self.driver.get(f"http://127.0.0.1:{self.port}/api/status")
@@ -250,9 +230,7 @@ class CommandTests(PlaceTestCase):
         self.invoke("backends", "add", "web", "--everyone")
         token = self.path("token")
         self.invoke("token", "create", "web", "laptop", "--file", token)
-        port = self.page()
-        origin = f"http://127.0.0.1:{port}"
-        agent = self.running(Agent(proxy.url, "web", origin, "--token-file", token))
+        agent = self.running(Agent(proxy.url, "web", self.page(), "--token-file", token))
         with urllib.request.urlopen(proxy.url, timeout=DEADLINE) as answer:
             self.assertIn(b"somebody's page", answer.read())
         self.assertRegex(self.invoke("status"), r"\nweb +online +")
@@ -304,7 +282,7 @@ class CommandTests(PlaceTestCase):
         program = Program(
             "proxy",
             [
-                *(sys.executable, "-m", "twisted", "--log-format=text", "invproxy-server"),
+                *(*TWIST, "invproxy-server"),
                 *("--listen", "tcp:0:interface=127.0.0.1", "--admin-token-file", token),
                 "--admin-listen",
                 f"ssl:0:interface=127.0.0.1:privateKey={self.path('cert.pem')}",

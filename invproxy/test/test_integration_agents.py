@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 import time
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,14 @@ import trustme
 
 from invproxy.test.accessbench import RSA, keySet, sign
 from invproxy.test.programs import (
-    _TWIST,
     DEADLINE,
+    TWIST,
     Agent,
     IntegrationTestCase,
     Program,
     eventually,
 )
+from invproxy.test.sites import Document, serve
 
 AGENT = "agent@example.com"
 
@@ -43,7 +42,7 @@ class RegistryProxy(Program):
         listen = ("--listen", "tcp:0:interface=127.0.0.1")
         admin = ("--admin-listen", "tcp:0:interface=127.0.0.1", "--access-log", "none")
         registry = ("--database", f"sqlite:{database}")
-        arguments = [*_TWIST, "invproxy-server", *listen, *admin, *registry, *options]
+        arguments = [*TWIST, "invproxy-server", *listen, *admin, *registry, *options]
         super().__init__("proxy", arguments)
         found = self.waitFor(
             r"^proxy ready: (http://\S+) \((?:agents (https://\S+), )?admin (http://\S+)\)$"
@@ -88,20 +87,6 @@ class RegistryProxy(Program):
                 return error.code, error.read()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    documents: dict[str, bytes] = {}
-
-    def do_GET(self) -> None:
-        document = self.documents.get(self.path)
-        self.send_response(404 if document is None else 200)
-        self.send_header("Content-Length", str(len(document or b"")))
-        self.end_headers()
-        self.wfile.write(document or b"")
-
-    def log_message(self, *what: Any) -> None:
-        pass
-
-
 class AgentsTests(IntegrationTestCase):
     """
     Agents that authenticate.
@@ -117,13 +102,12 @@ class AgentsTests(IntegrationTestCase):
 
         @return: the base URL.
         """
-        handler = type("Handler", (_Handler,), {"documents": documents})
-        server = HTTPServer(("127.0.0.1", 0), handler)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        return f"http://127.0.0.1:{server.server_address[1]}"
+
+        def answer(path: str, fields: object) -> Document:
+            known = path in documents
+            return Document(documents.get(path, b""), status=200 if known else 404)
+
+        return serve(self, answer)
 
     def proxy(self, *options: str) -> RegistryProxy:
         return self.running(RegistryProxy(str(self.folder / "registry.db"), *options))

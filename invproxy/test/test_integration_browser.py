@@ -4,7 +4,6 @@ JupyterLab behind the agent, used in a real browser through the proxy, as a pers
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ import tempfile
 import urllib.request
 from typing import Any
 
+from invproxy.test.chromium import find, missing, startBrowser
 from invproxy.test.programs import (
     DEADLINE,
     Agent,
@@ -26,26 +26,12 @@ from invproxy.test.programs import (
 TOKEN = "token-of-the-test"
 
 
-def missing() -> str | None:
-    """
-    Say what these tests need and do not find.
-    """
-    found = {
-        "chromium": shutil.which("chromium") or shutil.which("chromium-browser"),
-        "chromedriver": shutil.which("chromedriver"),
-        "jupyterlab": importlib.util.find_spec("jupyterlab"),
-        "selenium": importlib.util.find_spec("selenium"),
-    }
-    names = [name for name, where in found.items() if not where]
-    return f"not installed: {', '.join(names)}" if names else None
-
-
 class JupyterLabTests(IntegrationTestCase):
     """
     A notebook is used.
     """
 
-    if why := missing():
+    if why := missing("jupyterlab"):
         skip = why
         sys.stderr.write(f"{__name__} is skipped: {skip}\n")
 
@@ -79,7 +65,7 @@ class JupyterLabTests(IntegrationTestCase):
         self.proxy = self.running(Proxy())
         lab.waitFor("is running at")
         self.running(Agent(self.proxy.url, "lab", f"http://127.0.0.1:{port}"))
-        self.driver = self.browser()
+        self.driver = startBrowser(self, self.directory("profile"))
 
     def directory(self, name: str) -> str:
         """
@@ -88,31 +74,6 @@ class JupyterLabTests(IntegrationTestCase):
         path = os.path.join(self.place, name)
         os.makedirs(path, exist_ok=True)
         return path
-
-    def browser(self) -> Any:
-        """
-        Start a browser without a window.
-        """
-        from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-        options = ChromeOptions()
-        options.binary_location = (
-            shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
-        )
-        for flag in (
-            *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-            *("disable-background-networking", "disable-component-update", "disable-sync"),
-            *("disable-dev-shm-usage", "no-proxy-server", "window-size=1280,900"),
-            f"user-data-dir={self.directory('profile')}",
-        ):
-            options.add_argument(f"--{flag}")
-        self.patch(os, "environ", environ := os.environ.copy())
-        for name in [name for name in environ if name.lower().endswith("_proxy")]:
-            del environ[name]  # selenium would take it to its own driver
-        driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
-        self.addCleanup(driver.quit)
-        driver.set_page_load_timeout(DEADLINE)
-        return driver
 
     def isConnected(self) -> bool:
         """
@@ -130,27 +91,13 @@ class JupyterLabTests(IntegrationTestCase):
         @param selector: what, in CSS.
         @param text: a text that it has.
         """
-        from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        def look(driver: Any) -> Any:
-            for element in driver.find_elements("css selector", selector):
-                if element.is_displayed() and text in element.text:
-                    return element
-            return None
-
-        waiting = WebDriverWait(
-            self.driver, DEADLINE, 0.1, ignored_exceptions=[StaleElementReferenceException]
-        )
         try:
-            return waiting.until(look)
-        except TimeoutException:
+            return find(self.driver, selector, text)
+        except AssertionError as error:
             shot = os.path.abspath(self.mktemp() + ".png")
             os.makedirs(os.path.dirname(shot), exist_ok=True)
             self.driver.save_screenshot(shot)
-            raise AssertionError(
-                f"no {selector} with {text!r} at {self.driver.current_url}; see {shot}"
-            ) from None
+            raise AssertionError(f"{error}\nsee {shot}") from None
 
     def run_(self, code: str) -> None:
         """
@@ -179,15 +126,15 @@ class JupyterLabTests(IntegrationTestCase):
         self.run_("answer * 1000 + len(open('Untitled.ipynb').read()[:17])")
         self.find(".jp-OutputArea-executeResult pre", "42017")
         # What the kernel prints is seen while the cell runs: this one ends only once it was.
-        seen = os.path.join(self.notebooks, "seen")
-        self.run_(
-            "import os, time; print('begun', flush=True)\n"
-            "while not os.path.exists('seen'): time.sleep(0.1)\nprint('over')"
-        )
+        seen = os.path.join(self.place, "seen")
+        os.mkfifo(seen)
+        self.run_("print('begun', flush=True); open('../seen').readline(); print('over')")
         self.find(".jp-OutputArea-output pre", "begun")
-        with open(seen, "w", encoding="ascii"):
-            pass
-        self.find(".jp-OutputArea-output pre", "over")
+        # For reading as well, as this does not wait for the kernel to open it.
+        with open(os.open(seen, os.O_RDWR), "w", encoding="ascii") as pipe:
+            pipe.write("yes\n")
+            pipe.flush()
+            self.find(".jp-OutputArea-output pre", "over")
         if shot := os.environ.get("INVPROXY_SCREENSHOT"):
             driver.save_screenshot(shot)
         self.assertIn("Untitled.ipynb", os.listdir(self.notebooks))

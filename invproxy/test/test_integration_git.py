@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from invproxy.test.programs import (
+    CARRIERS,
     DEADLINE,
     IntegrationTestCase,
     environment,
     sharedAgent,
     sharedProxy,
+    variants,
 )
 
 
@@ -323,20 +325,5 @@ class Git(IntegrationTestCase):
         self.assertEqual(self.git("rev-list", "--count", "main", at=clone).strip(), "5")
 
 
-class TunnelGitTests(Git):
-    """
-    Over a tunnel.
-    """
-
-    transport = "tunnel"
-
-
-class PollGitTests(Git):
-    """
-    Over polls.
-    """
-
-    transport = "poll"
-
-
+globals().update(variants(Git, CARRIERS))
 del Git

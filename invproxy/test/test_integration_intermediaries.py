@@ -5,322 +5,37 @@ forward proxy on the way of an agent. They are configured as docs/intermediaries
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import sys
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
-from functools import cache
-from queue import SimpleQueue
-from threading import Barrier, Event
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
-from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
-from websockets.sync.client import ClientConnection
 
+from invproxy.test.certificates import AGENTS, CLIENTS
 from invproxy.test.intermediaries import (
-    AGENTS,
-    CLIENTS,
-    ELSEWHERE,
-    LARGE,
-    Answer,
-    Client,
     Front,
     HAProxy,
-    Intermediary,
     ListeningProxy,
-    Nginx,
-    Origin,
     Tinyproxy,
-    certificates,
     changed,
-    command,
     documented,
     missing,
 )
-from invproxy.test.programs import DEADLINE, Agent, IntegrationTestCase, eventually
-from invproxy.test.wires import Aside
-
-LOST = r"proxy \S+ not reached|tunnel to \S+ lost"
-"""What an agent logs when it has lost its proxy."""
-
-BACK = r"proxy \S+ reached again"
-"""What it logs when it has it again, unless it may choose between carriers."""
-
-CHANGED = r"tunnel to \S+ stands, polling no more"
-"""What one that may choose logs when it has come from polls to the tunnel."""
-
-SOON = 15.0
-"""Seconds within which a lost link is noticed, and a new one is there."""
-
-SILENT = 16.0
-"""The same for a link that is not known to be lost, but where nothing comes any more; it is looked at now and then."""
-
-RETURN = 40.0
-"""Seconds within which an agent that polls tries the tunnel again."""
-
-IDLE, LONGER = 8, 12
-"""Seconds of silence after which an intermediary ends a connection, and more of them."""
-
-NO_UPGRADE = {
-    "    proxy_set_header Upgrade $http_upgrade;\n": "",
-    "    proxy_set_header Connection $connection_upgrade;\n": "",
-}
-"""What to change about nginx so that it passes no upgrade."""
+from invproxy.test.programs import CARRIERS, Agent, eventually, variants
+from invproxy.test.traffic import Client, TrafficTestCase, origin
+from invproxy.test.ways import (
+    HAPROXY,
+    LOST,
+    NGINX,
+    TINYPROXY,
+    Way,
+    sharedAgent,
+    sharedProxy,
+    sharedWay,
+)
 
 
-def skipOf(*programs: str) -> str | None:
-    """
-    Say, also on stderr, why tests of these programs are skipped.
-    """
-    if why := missing(*programs):
-        sys.stderr.write(f"{__name__}, {' and '.join(programs)}: skipped: {why}\n")
-    return why
-
-
-NGINX, HAPROXY, TINYPROXY = map(skipOf, ("nginx", "haproxy", "tinyproxy"))
-
-
-@cache
-def origin() -> Origin:
-    """
-    The backend of all tests.
-    """
-    return Origin()
-
-
-@frozen
-class Way:
-    """
-    How agents and clients reach a proxy.
-
-    @ivar proxy: the proxy.
-    @ivar middle: what stands in between.
-    @ivar toProxy: the proxy's URL for agents.
-    @ivar clients: its URL for clients.
-    @ivar environment: for agents.
-    """
-
-    proxy: ListeningProxy
-    middle: Intermediary
-    toProxy: str
-    clients: str
-    environment: dict[str, str] = field(factory=dict)
-
-    @classmethod
-    def through(cls, proxy: ListeningProxy, front: Front) -> Way:
-        """
-        Through a web server in front.
-        """
-        return cls(proxy, front, front.url, front.url)
-
-    @classmethod
-    def connecting(cls, proxy: ListeningProxy, forward: Tinyproxy) -> Way:
-        """
-        For agents through a forward proxy, as it is documented; for clients straight.
-        """
-        documented = command("agent")
-        assert documented.options["--proxy"] == "https://proxy.example"
-        environment = {
-            name: changed(value, {"forward.corp.example:3128": f"127.0.0.1:{forward.port}"})
-            for name, value in documented.environment.items()
-        }
-        assert environment
-        toProxy = f"https://{ELSEWHERE}:{proxy.port}"
-        return cls(proxy, forward, toProxy, proxy.url, environment)
-
-    def agent(self, backend: str, transport: str, *options: str, ready: bool = True) -> Agent:
-        """
-        Start an agent.
-        """
-        return Agent(
-            *(self.toProxy, backend, origin().url, "--transport", transport),
-            *("--proxy-ca", str(certificates().authority), *options),
-            added=self.environment,
-            ready=ready,
-        )
-
-    def client(self, backend: str) -> Client:
-        """
-        A client.
-        """
-        return Client(self.clients, backend)
-
-    def polled(self) -> int:
-        """
-        Count what exchanges by polls leave in the log of what is in between.
-        """
-        if isinstance(self.middle, Front):
-            return self.middle.calls("/agent/response")
-        return self.middle.count(r": CONNECT ")
-
-
-@cache
-def sharedProxy() -> ListeningProxy:
-    """
-    The proxy of all tests that do no harm to theirs.
-    """
-    return ListeningProxy.documented("server")
-
-
-@cache
-def sharedTLSProxy() -> ListeningProxy:
-    """
-    The same, with TLS.
-    """
-    return ListeningProxy.withTLS()
-
-
-def nginx(changes: Mapping[str, str] | None = None, port: int = 0, patience: int = 1) -> Way:
-    """
-    Start nginx in front of the proxy.
-    """
-    front = Nginx(sharedProxy().port, changes, port=port, patience=patience)
-    return Way.through(sharedProxy(), front)
-
-
-def haproxy(changes: Mapping[str, str] | None = None, port: int = 0) -> Way:
-    """
-    Start HAProxy in front of the proxy.
-    """
-    return Way.through(sharedProxy(), HAProxy(sharedProxy().port, changes, port=port))
-
-
-def tinyproxy(changes: Mapping[str, str] | None = None, port: int = 0) -> Way:
-    """
-    Start tinyproxy, that leads to the proxy.
-    """
-    return Way.connecting(sharedTLSProxy(), Tinyproxy(sharedTLSProxy().port, changes, port=port))
-
-
-WAYS: dict[str, Callable[[], Way]] = {"nginx": nginx, "haproxy": haproxy, "tinyproxy": tinyproxy}
-
-
-@cache
-def sharedWay(name: str) -> Way:
-    """
-    The way that all tests share which do no harm to it.
-    """
-    return WAYS[name]()
-
-
-@cache
-def sharedAgent(name: str, transport: str, backend: str) -> Agent:
-    """
-    An agent on this way, for the same tests.
-    """
-    return sharedWay(name).agent(backend, transport)
-
-
-class TrafficTestCase(IntegrationTestCase):
-    """
-    Requests of all kinds.
-    """
-
-    client: Client
-    number = 50
-
-    def checkFields(self) -> None:
-        """
-        A short request.
-        """
-        answer = self.client.ask("GET", "/fields", fields={"X-Asked": "yes"})
-        self.assertEqual(answer.status, 200)
-        self.assertIn(b"X-Asked: yes", re.sub(rb"(?i)x-asked", b"X-Asked", answer.body))
-
-    def checkUpload(self) -> None:
-        """
-        A body of some MiB.
-        """
-        body = os.urandom(5 << 20)
-        answer = self.client.ask("POST", "/digest", body)
-        self.assertEqual(answer.status, 200)
-        self.assertEqual(answer.body.decode(), hashlib.sha256(body).hexdigest())
-
-    def checkDownload(self) -> None:
-        """
-        An answer of 10 MiB.
-        """
-        answer = self.client.ask("GET", "/large")
-        self.assertEqual(answer.status, 200)
-        self.assertEqual(answer.fields["Content-Length"], str(len(LARGE)))
-        self.assertTrue(answer.body == LARGE)
-
-    def checkEvents(self) -> None:
-        """
-        Server-sent events, each of which is sent once the last has arrived.
-        """
-        events: SimpleQueue[str | None] = SimpleQueue()
-        origin().events = events
-        with self.client.open("GET", "/events") as response:
-            self.assertEqual(response.status, 200)
-            for number in range(20):
-                events.put(str(number))
-                self.assertEqual(response.readline(), b"data: %d\n" % number)
-                self.assertEqual(response.readline(), b"\n")
-            events.put(None)
-            self.assertEqual(response.read(), b"")
-
-    def checkWebSocket(self, client: Client | None = None) -> None:
-        """
-        A WebSocket.
-        """
-        with (client or self.client).webSocket() as socket:
-            for message in ("äöü", "", os.urandom(126), os.urandom(70000), os.urandom(1 << 20)):
-                socket.send(message)
-                self.assertTrue(socket.recv(DEADLINE) == message)
-
-    def checkAll(self, straight: Client | None = None) -> None:
-        """
-        All of these.
-
-        @param straight: a client for WebSockets, where they do not pass what is in between.
-        """
-        self.checkFields()
-        self.checkUpload()
-        self.checkDownload()
-        self.checkEvents()
-        self.checkWebSocket(straight)
-        self.checkMany()
-
-    def checkTunneled(self, way: Way) -> None:
-        """
-        Requests make no calls of polls, once those begun before are over.
-        """
-
-        def isTunneled() -> bool:
-            before = way.polled()
-            self.checkUpload()
-            time.sleep(0.1)  # calls are logged a little later
-            return way.polled() == before
-
-        eventually(isTunneled, "requests make no calls", SOON)
-
-    def checkMany(self) -> None:
-        """
-        Many requests that are answered only when all of them are there.
-        """
-        origin().meeting = Barrier(self.number)
-        with ThreadPoolExecutor(self.number) as pool:
-            answers = pool.map(
-                lambda number: self.client.ask("GET", f"/meet/{number}").body, range(self.number)
-            )
-            self.assertEqual(list(answers), [b"%d" % number for number in range(self.number)])
-
-
-if TYPE_CHECKING:
-    Case = TrafficTestCase
-else:
-    Case = object  # what is no TestCase is not run by itself
-
-
-class Traffic(Case):
+class Traffic(TrafficTestCase):
     """
     Requests of all kinds pass, by one carrier, through what is documented.
     """
@@ -331,7 +46,7 @@ class Traffic(Case):
 
     def setUp(self) -> None:
         self.backend = f"{self.make}-{self.transport}"
-        self.way = sharedWay(self.make)
+        self.way = sharedWay(self.make, self.transport)
         self.agent = sharedAgent(self.make, self.transport, self.backend)
         self.client = self.way.client(self.backend)
 
@@ -437,52 +152,19 @@ class Fronted(Traffic):
         self.assertFalse(self.way.proxy.backend("strange").get("polls"))
 
 
-class NginxPollTests(Fronted, TrafficTestCase):
+def through(kind: str, skip: str | None) -> dict[str, dict[str, object]]:
     """
-    Polls through nginx.
+    Each carrier through an intermediary.
     """
-
-    skip, make, transport = NGINX, "nginx", "poll"
-
-
-class NginxTunnelTests(Fronted, TrafficTestCase):
-    """
-    The tunnel through nginx.
-    """
-
-    skip, make, transport = NGINX, "nginx", "tunnel"
+    return {
+        f"{kind}{carrier}": {**attributes, "make": kind.lower(), "skip": skip}
+        for carrier, attributes in CARRIERS.items()
+    }
 
 
-class HAProxyPollTests(Fronted, TrafficTestCase):
-    """
-    Polls through HAProxy.
-    """
-
-    skip, make, transport = HAPROXY, "haproxy", "poll"
-
-
-class HAProxyTunnelTests(Fronted, TrafficTestCase):
-    """
-    The tunnel through HAProxy.
-    """
-
-    skip, make, transport = HAPROXY, "haproxy", "tunnel"
-
-
-class ConnectPollTests(Traffic, TrafficTestCase):
-    """
-    Polls through a forward proxy.
-    """
-
-    skip, make, transport = TINYPROXY, "tinyproxy", "poll"
-
-
-class ConnectTunnelTests(Traffic, TrafficTestCase):
-    """
-    The tunnel through a forward proxy.
-    """
-
-    skip, make, transport = TINYPROXY, "tinyproxy", "tunnel"
+globals().update(variants(Fronted, {**through("Nginx", NGINX), **through("HAProxy", HAPROXY)}))
+globals().update(variants(Traffic, through("Tinyproxy", TINYPROXY)))
+del Fronted, Traffic
 
 
 class ProxyProtocolTests(TrafficTestCase):
@@ -543,13 +225,13 @@ class CredentialsTests(TrafficTestCase):
         self.client = Client(proxy.url, "option")
         self.checkFields()
         forward.kill()
-        agent.waitFor(LOST, seconds=SOON)
+        agent.waitFor(LOST)
 
     def test_wrong(self) -> None:
         """
         Where credentials are wrong the agent says so, and does not show them.
         """
-        way = sharedWay("tinyproxy")
+        way = sharedWay("tinyproxy", "wrong")
         wrong = {
             name: changed(value, {"secret": "mistaken"}) for name, value in way.environment.items()
         }
@@ -559,422 +241,6 @@ class CredentialsTests(TrafficTestCase):
             )
             agent.waitFor(LOST + ".* 40[17] ")
             self.assertNotIn("mistaken", "\n".join(agent.output()))
-
-
-class Fallback(Case):
-    """
-    An intermediary that does not let upgrades pass.
-    """
-
-    skip: str | None
-
-    def check(self, way: Way, *, alsoOfClients: bool = True) -> None:
-        """
-        An agent that may choose carries everything by polls, and says so in a line.
-
-        @param alsoOfClients: whether the upgrades of clients do not pass, either.
-        """
-        self.running(way.middle)
-        agent = self.running(way.agent("fall", "auto"))
-        agent.waitFor("^agent ready: .* over poll$", seconds=0)
-        self.client = way.client("fall")
-        if alsoOfClients:
-            with self.assertRaises((InvalidStatus, InvalidMessage)):
-                self.checkWebSocket()
-        self.checkAll(Client(way.proxy.url, "fall") if alsoOfClients else None)
-        eventually(way.polled, "calls of polls are seen")
-        lines = [line for line in agent.output() if "tunnel" in line]
-        self.assertEqual(len(lines), 1, lines)
-        self.assertEqual(agent.count(LOST), 0)
-
-
-class NginxFallbackTests(Fallback, TrafficTestCase):
-    """
-    nginx that does not let upgrades pass.
-    """
-
-    skip = NGINX
-
-    def answering(self, status: int) -> dict[str, str]:
-        """
-        What to change so that it answers upgrades itself.
-        """
-        return {
-            "proxy_buffering off;": f"proxy_buffering off; if ($http_upgrade) {{ return {status}; }}"
-        }
-
-    def test_badRequest(self) -> None:
-        """
-        It answers 400.
-        """
-        self.check(nginx(self.answering(400)))
-
-    def test_badGateway(self) -> None:
-        """
-        It answers 502.
-        """
-        self.check(nginx(self.answering(502)))
-
-    def test_closed(self) -> None:
-        """
-        It closes the connection.
-        """
-        self.check(nginx(self.answering(444)))
-
-    def test_dropped(self) -> None:
-        """
-        It drops what it has not been told to pass on.
-        """
-        self.check(nginx(NO_UPGRADE))
-
-    def test_learns(self) -> None:
-        """
-        When it has been told, agents come to the tunnel by themselves, and what is in flight goes on.
-        """
-        way = nginx(NO_UPGRADE, patience=120)
-        self.running(way.middle)
-        assert isinstance(way.middle, Nginx)
-        agent = self.running(way.agent("learns", "auto", "--drain-timeout", "1"))
-        waiting = self.running(way.agent("waits", "tunnel", ready=False))
-        waiting.waitFor(LOST)
-        self.client = way.client("learns")
-        events: SimpleQueue[str | None] = SimpleQueue()
-        origin().events = events
-        with self.client.open("GET", "/events") as response:
-            begin = len(agent.output())
-            way.middle.reload()
-            agent.waitFor(CHANGED, begin, RETURN)
-            changedAt = time.monotonic()
-            waiting.waitFor("^agent ready: .* over tunnel$", 0, RETURN)
-            self.checkTunneled(way)
-            self.checkAll()
-            time.sleep(max(0.0, changedAt + 2.0 - time.monotonic()))  # longer than a drain
-            events.put("last")
-            self.assertEqual(response.readline(), b"data: last\n")
-            events.put(None)
-            self.assertEqual(response.read(), b"\n")
-        self.assertEqual(len(agent.output(begin)), 1)
-        self.assertEqual(agent.count("^agent ready: "), 1)
-        self.assertEqual((waiting.count(LOST), waiting.count(BACK)), (1, 1))
-
-
-class HAProxyFallbackTests(Fallback, TrafficTestCase):
-    """
-    HAProxy that does not let upgrades pass.
-    """
-
-    skip = HAPROXY
-
-    def test_forbidden(self) -> None:
-        """
-        It answers 403.
-        """
-        rule = "http-request deny deny_status 403 if { req.hdr(Upgrade) -m found }\n"
-        self.check(haproxy({"    default_backend": f"    {rule}    default_backend"}))
-
-    def test_hung(self) -> None:
-        """
-        It does not answer for long.
-        """
-        rule = "timeout tarpit 60s\n    http-request tarpit if { path /agent/tunnel }\n"
-        changes = {"    default_backend": f"    {rule}    default_backend"}
-        self.check(haproxy(changes), alsoOfClients=False)
-
-    def test_stripped(self) -> None:
-        """
-        It drops the field.
-        """
-        rule = "http-request del-header Upgrade\n"
-        self.check(haproxy({"    default_backend": f"    {rule}    default_backend"}))
-
-
-class Restart(Case):
-    """
-    An intermediary that comes and goes.
-    """
-
-    skip: str | None
-    transport: str
-
-    def restarted(self, make: Callable[..., Way]) -> None:
-        """
-        It is killed, and started again.
-        """
-        way = make()
-        self.running(way.middle)
-        agent = self.running(way.agent("again", self.transport))
-        self.client = Client(way.proxy.url, "again")
-        self.checkFields()
-        begin = len(agent.output())
-        way.middle.kill()
-        agent.waitFor(LOST, begin, SOON)
-        way = make(port=way.middle.port)
-        self.running(way.middle)
-        self.recovers(way, agent, begin)
-
-    def recovers(self, way: Way, agent: Agent, begin: int) -> None:
-        """
-        The link is there again soon, and is what it was.
-        """
-        isTunnel = self.transport != "poll"
-        eventually(
-            lambda: way.proxy.backend("again")["tunnels" if isTunnel else "polls"],
-            "the link is there again",
-            SOON,
-        )
-        self.checkFields()
-        if isTunnel:
-            self.checkTunneled(way)
-            self.assertEqual(way.proxy.backend("again")["tunnels"], 1)
-        if self.transport != "auto":
-            agent.waitFor(BACK, begin, SOON)
-            self.assertEqual((agent.count(LOST, begin), agent.count(BACK, begin)), (1, 1))
-
-
-class NginxRestartTests(Restart, TrafficTestCase):
-    """
-    nginx is restarted.
-    """
-
-    skip, transport = NGINX, "tunnel"
-
-    def test_restarted(self) -> None:
-        """
-        It is killed, and started again.
-        """
-        self.restarted(nginx)
-
-    def test_reloaded(self) -> None:
-        """
-        It reads its configuration again, and its old process ends.
-        """
-        way = nginx()
-        self.running(way.middle)
-        agent = self.running(way.agent("again", self.transport))
-        self.client = way.client("again")
-        begin = len(agent.output())
-        assert isinstance(way.middle, Nginx)
-        way.middle.reload()
-        agent.waitFor(LOST, begin, SOON)
-        self.recovers(way, agent, begin)
-
-    def test_silent(self) -> None:
-        """
-        It stands still. Both ends notice that, and come together again when it goes on.
-        """
-        way = nginx()
-        self.running(way.middle)
-        agent = self.running(way.agent("again", self.transport))
-        origin().arrived, origin().waited = Event(), Event()
-        self.addCleanup(origin().waited.set)
-        self.client = Client(way.proxy.url, "again")
-        waiting = Aside(lambda: self.client.ask("POST", "/wait", b""))
-        self.assertTrue(origin().arrived.wait(DEADLINE))
-        begin = len(agent.output())
-        way.middle.freeze()
-        agent.waitFor(LOST, begin, SILENT)
-        answer = waiting.result()
-        assert isinstance(answer, Answer)
-        self.assertEqual(answer.fields["X-Inverting-Proxy-Error"], "agent-lost")
-        self.assertLess(answer.seconds, 2 * SILENT)
-        way.middle.thaw()
-        self.recovers(way, agent, begin)
-
-
-class NginxPollRestartTests(Restart, TrafficTestCase):
-    """
-    nginx is restarted while agents poll.
-    """
-
-    skip, transport = NGINX, "poll"
-
-    def test_restarted(self) -> None:
-        """
-        It is killed, and started again.
-        """
-        self.restarted(nginx)
-
-
-class NginxAutoRestartTests(Restart, TrafficTestCase):
-    """
-    nginx is restarted, and agents that may choose come back to the tunnel.
-    """
-
-    skip, transport = NGINX, "auto"
-
-    def test_restarted(self) -> None:
-        """
-        It is killed, and started again.
-        """
-        self.restarted(nginx)
-
-    def test_proxyRestarted(self) -> None:
-        """
-        The proxy behind it is killed, and started again.
-        """
-        proxy = self.running(ListeningProxy.documented("server"))
-        way = Way.through(proxy, self.running(Nginx(proxy.port)))
-        agent = self.running(way.agent("again", self.transport))
-        begin = len(agent.output())
-        proxy.kill()
-        agent.waitFor("proxy .* not reached, retrying: it answered 502", begin, SOON)
-        proxy = self.running(ListeningProxy.documented("server", proxy.port))
-        self.client = way.client("again")
-        eventually(lambda: proxy.backend("again").get("tunnels"), "the tunnel is back", SOON)
-        self.checkTunneled(way)
-        self.checkAll()
-        self.assertLess(len(agent.output(begin)), 8)
-
-
-class HAProxyRestartTests(Restart, TrafficTestCase):
-    """
-    HAProxy is restarted.
-    """
-
-    skip, transport = HAPROXY, "tunnel"
-
-    def test_restarted(self) -> None:
-        """
-        It is killed, and started again.
-        """
-        self.restarted(haproxy)
-
-
-class ConnectRestartTests(Restart, TrafficTestCase):
-    """
-    A forward proxy is restarted.
-    """
-
-    skip, transport = TINYPROXY, "tunnel"
-
-    def test_restarted(self) -> None:
-        """
-        It is killed, and started again.
-        """
-        self.restarted(tinyproxy)
-
-
-IMPATIENT: dict[str, Callable[[], Way]] = {
-    "nginx": lambda: nginx({"proxy_read_timeout 1h": f"proxy_read_timeout {IDLE}s"}),
-    "haproxy": lambda: haproxy(
-        {f"timeout {each} 1h": f"timeout {each} {IDLE}s" for each in ("client", "server", "tunnel")}
-    ),
-    "tinyproxy": lambda: tinyproxy({"Timeout 600": f"Timeout {IDLE}"}),
-}
-"""What ends connections that are silent for a while."""
-
-
-@frozen
-class Silence:
-    """
-    A link on which nothing happens.
-
-    @ivar way: where it goes.
-    @ivar agent: whose it is.
-    @ivar client: a client.
-    @ivar began: since when, by the monotonic clock.
-    @ivar begin: the first line of the agent since then.
-    @ivar socket: something else that is silent.
-    """
-
-    way: Way
-    agent: Agent
-    client: Client
-    began: float
-    begin: int
-    socket: ClientConnection
-
-
-@cache
-def silences() -> dict[str, Silence]:
-    """
-    Make a silent link through each intermediary, so that it takes the time of one only.
-    """
-    found = {}
-    for name, make in IMPATIENT.items():
-        if missing(name) is None:
-            way = make()
-            agent = way.agent(f"silent-{name}", "tunnel")
-            client = way.client(f"silent-{name}")
-            client.ask("GET", "/fields")
-            socket = client.webSocket()
-            begin = len(agent.output())
-            found[name] = Silence(way, agent, client, time.monotonic(), begin, socket)
-    return found
-
-
-class Idle(Case):
-    """
-    An intermediary that ends what is silent.
-    """
-
-    skip: str | None
-
-    def check(self, name: str) -> None:
-        """
-        The tunnel lives on, as its ends send pings.
-        """
-        silence = silences()[name]
-        agent, way, self.client = silence.agent, silence.way, silence.client
-        time.sleep(max(0.0, silence.began + LONGER - time.monotonic()))
-        self.assertEqual(agent.output(silence.begin), [])
-        before = way.polled()
-        self.checkAll()
-        self.assertEqual(agent.output(silence.begin), [])
-        self.assertEqual(way.polled(), before)
-        self.assertEqual(self.tunnels(way), 0)
-
-    def tunnels(self, way: Way) -> int:
-        """
-        Count the tunnels that have ended.
-        """
-        return way.middle.calls("/agent/tunnel") if isinstance(way.middle, Front) else 0
-
-
-class NginxIdleTests(Idle, TrafficTestCase):
-    """
-    nginx.
-    """
-
-    skip = NGINX
-
-    def test_idle(self) -> None:
-        """
-        The tunnel lives on, and something else that is silent does not.
-        """
-        with self.assertRaises(ConnectionClosed):
-            silences()["nginx"].socket.recv(LONGER)
-        self.check("nginx")
-
-
-class HAProxyIdleTests(Idle, TrafficTestCase):
-    """
-    HAProxy.
-    """
-
-    skip = HAPROXY
-
-    def test_idle(self) -> None:
-        """
-        The tunnel lives on, and something else that is silent does not.
-        """
-        with self.assertRaises(ConnectionClosed):
-            silences()["haproxy"].socket.recv(LONGER)
-        self.check("haproxy")
-
-
-class ConnectIdleTests(Idle, TrafficTestCase):
-    """
-    A forward proxy.
-    """
-
-    skip = TINYPROXY
-
-    def test_idle(self) -> None:
-        """
-        The tunnel lives on.
-        """
-        self.check("tinyproxy")
 
 
 class DocumentationTests(SynchronousTestCase):

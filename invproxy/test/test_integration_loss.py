@@ -1,117 +1,14 @@
 """
-Nothing is lost: agents and proxies are killed, frozen and stopped at bad moments, as real processes.
+Nothing is lost: agents and proxies are killed and frozen at bad moments, as real processes.
 """
 
 from __future__ import annotations
 
 import json
-from functools import partial
 
-from invproxy.test.programs import Agent, IntegrationTestCase, Proxy, eventually, freePort
-from invproxy.test.wires import Listener, Wire, fieldsOf, firstLine
-
-
-class LossTestCase(IntegrationTestCase):
-    """
-    A proxy and a backend of its own for each test.
-
-    @cvar transport: how exchanges reach the agents.
-    """
-
-    transport: str
-
-    def setUp(self) -> None:
-        self.origin = Listener()
-        self.addCleanup(self.origin.close)
-        self.proxy = self.running(Proxy(*self.options))
-
-    options: tuple[str, ...] = ()
-
-    def awaitAgents(self, count: int) -> None:
-        """
-        Wait until so many agents wait for requests.
-        """
-        eventually(lambda: attending(self.proxy, self.transport) == count, f"{count} agents wait")
-
-    def agent(self, *options: str, ready: bool = True) -> Agent:
-        """
-        Start an agent.
-        """
-        carried = ("--transport", self.transport)
-        return self.running(
-            Agent(self.proxy.url, "web", self.origin.url, *carried, *options, ready=ready)
-        )
-
-    def client(self, line: bytes = b"GET / HTTP/1.1", *fields: bytes, body: bytes = b"") -> Wire:
-        """
-        Send a request.
-        """
-        client = Wire.to(self.proxy.port)
-        self.addCleanup(client.close)
-        client.send(b"\r\n".join((line, b"Host: h", *fields, b"", body)))
-        return client
-
-    def take(self) -> tuple[Wire, bytes]:
-        """
-        Take a request at the backend.
-
-        @return: its connection, and its first line.
-        """
-        server = self.origin.next()
-        self.addCleanup(server.close)
-        return server, firstLine(server.readHead())
-
-    def serve(self, count: int) -> list[bytes]:
-        """
-        Answer requests with their own first lines.
-
-        @return: these.
-        """
-        lines = []
-        for _ in range(count):
-            server, line = self.take()
-            lines.append(line)
-            server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(line), line))
-            self.origin.keep(server)
-        return lines
-
-    def states(self) -> dict[str, int]:
-        """
-        Count the exchanges by their states.
-        """
-        counts = self.proxy.backend("web").get("exchanges", {})
-        assert isinstance(counts, dict)
-        return counts
-
-    def assertServed(self, clients: list[Wire]) -> None:
-        """
-        Serve each client's request exactly once.
-        """
-        lines = [b"GET /%d HTTP/1.1" % number for number in range(len(clients))]
-        self.assertEqual(sorted(self.serve(len(clients))), sorted(lines))
-        for client, line in zip(clients, lines, strict=True):
-            self.assertEqual(client.readMessage()[1], line)
-        self.assertFalse(self.origin.hasRequest())
-
-    def assertCut(self, client: Wire) -> None:
-        """
-        A chunked response breaks: it has no end.
-        """
-        try:
-            rest = client.readToEnd()
-        except ConnectionResetError:
-            return
-        self.assertNotIn(b"0\r\n\r\n", rest)
-
-
-def attending(proxy: Proxy, transport: str) -> float:
-    """
-    Count the agents that wait for requests.
-    """
-    backend = proxy.backend("web")
-    if transport == "tunnel":
-        return float(backend.get("tunnels", 0))
-    return float(backend.get("polls", 0)) / 2
+from invproxy.test.losscase import UNLIMITED, LossTestCase
+from invproxy.test.programs import CARRIERS, Agent, Proxy, eventually, variants
+from invproxy.test.wires import Wire, fieldsOf, firstLine
 
 
 class FakeAgent:
@@ -175,15 +72,16 @@ class Queue(LossTestCase):
         clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
         begun = len(json.loads(first.readMessage()[1]))
         fake.collect(len(clients) - begun)
-        self.assertEqual(self.states(), {"claimed": len(clients)})
         return clients
 
     def test_vanished(self) -> None:
         """
         The requests whose IDs an agent has taken, before it vanished, go to the next one at once.
         """
+        self.configure("--claim-timeout", UNLIMITED)
         fake = FakeAgent(self.proxy)
         clients = self.parked(fake)
+        self.assertEqual(self.states(), {"claimed": len(clients)})
         fake.vanish()
         eventually(lambda: self.states() == {"queued": len(clients)}, "all wait again")
         self.agent()
@@ -219,6 +117,7 @@ class Queue(LossTestCase):
         """
         While one of two agents is frozen, the other gets all requests, in the end those as well that were the first's.
         """
+        self.configure("--link-timeout", "6")
         frozen = self.agent()
         self.agent()
         self.awaitAgents(2)
@@ -244,13 +143,13 @@ class TunnelQueueTests(Queue):
     """
 
     transport = "tunnel"
-    options = ("--link-timeout", "3")
 
     def test_killed(self) -> None:
         """
         What an agent has got, which is killed before it did anything about it, goes to another one at once, but for
         what may not be repeated: nobody can tell that it has not begun.
         """
+        self.configure("--link-timeout", UNLIMITED)
         agent = self.agent()
         self.awaitAgents(1)
         agent.freeze()
@@ -268,6 +167,7 @@ class TunnelQueueTests(Queue):
         """
         Where there is no other, all clients hear so at once.
         """
+        self.configure("--link-timeout", UNLIMITED)
         agent = self.agent()
         self.awaitAgents(1)
         agent.freeze()
@@ -298,6 +198,7 @@ class PollQueueTests(Queue):
         """
         An agent that is killed between the answer to its poll and its fetching loses nothing.
         """
+        self.configure("--claim-timeout", UNLIMITED)
         agent = self.agent()
         self.awaitAgents(1)
         agent.freeze()
@@ -368,10 +269,7 @@ class Begun(LossTestCase):
             (b"X-Framing: none", b"begin"),
         ):
             agent = self.agent()
-            client = self.client()
-            server, _ = self.take()
-            server.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (framing, begin))
-            client.readUntil(b"begin")
+            client, server = self.stream(framing, begin)
             agent.kill()
             self.assertCut(client)
             server.waitLost()
@@ -384,207 +282,11 @@ class Begun(LossTestCase):
         When the proxy is killed, the backend loses its asker.
         """
         self.agent()
-        client = self.client()
-        server, _ = self.take()
-        server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
-        client.readUntil(b"begin")
+        client, server = self.stream()
         self.proxy.kill()
         self.assertCut(client)
         server.waitLost()
 
 
-class TunnelBegunTests(Begun):
-    """
-    With tunnels.
-    """
-
-    transport = "tunnel"
-
-
-class PollBegunTests(Begun):
-    """
-    With polls.
-    """
-
-    transport = "poll"
-
-
+globals().update(variants(Begun, CARRIERS))
 del Begun
-
-
-class Reconnect(IntegrationTestCase):
-    """
-    An agent whose proxy comes and goes.
-    """
-
-    transport: str
-
-    def test_reconnect(self) -> None:
-        """
-        It connects by itself, again and again, and says so in one line each time.
-        """
-        origin = Listener()
-        self.addCleanup(origin.close)
-        port = freePort()
-        lost, again = r"not reached, retrying", r"reached again"
-        carried = ("--transport", self.transport)
-        agent = self.running(
-            Agent(f"http://127.0.0.1:{port}", "web", origin.url, *carried, ready=False)
-        )
-        agent.waitFor(lost)
-        printed = len(agent.output())
-        # Something that is no proxy shows that the agent goes on trying.
-        broken = Listener(port=port)
-        for _ in range(4):
-            broken.accept().close()
-        broken.close()
-        self.assertEqual(agent.output(printed), [])
-        for turn in (1, 2):
-            begin = len(agent.output()) - 1
-            proxy = self.running(Proxy(port=port))
-            agent.waitFor(again, begin, seconds=20.0)  # sooner than a poll ends
-            if turn == 1:
-                agent.waitReady()
-            client = Wire.to(port)
-            self.addCleanup(client.close)
-            client.send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Inverting-Proxy-Backend: web\r\n\r\n")
-            server = origin.next()
-            server.readHead()
-            server.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
-            self.assertEqual(client.readMessage()[1], b"ok")
-            eventually(partial(self.isAttended, proxy), "the agent waits")
-            begin = len(agent.output())
-            proxy.kill()
-            agent.waitFor(lost, begin)
-            self.assertEqual(agent.count(lost), turn + 1)
-            self.assertEqual(agent.count(again), turn)
-        self.assertEqual(agent.count("^agent ready"), 1)
-        agent.terminate()
-        self.assertEqual(agent.waitEnd(), 0)
-
-    def isAttended(self, proxy: Proxy) -> bool:
-        """
-        Say whether the agent waits for requests.
-        """
-        return attending(proxy, self.transport) == 1
-
-
-class TunnelReconnectTests(Reconnect):
-    """
-    With tunnels.
-    """
-
-    transport = "tunnel"
-
-
-class PollReconnectTests(Reconnect):
-    """
-    With polls.
-    """
-
-    transport = "poll"
-
-
-del Reconnect
-
-
-class Drain(LossTestCase):
-    """
-    SIGTERM: what is in flight comes to its end.
-    """
-
-    def begin(self) -> tuple[Agent, Wire, Wire]:
-        """
-        Bring a response into flight.
-        """
-        agent = self.agent()
-        client = self.client()
-        server, _ = self.take()
-        server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
-        client.readUntil(b"begin\r\n")
-        return agent, client, server
-
-    def test_idle(self) -> None:
-        """
-        With nothing in flight both end soon, with status 0.
-        """
-        agent = self.agent()
-        self.awaitAgents(1)
-        agent.terminate()
-        self.assertEqual(agent.waitEnd(20), 0)
-        agent = self.agent()
-        self.proxy.terminate()
-        self.assertEqual(self.proxy.waitEnd(20), 0)
-
-    def test_agent(self) -> None:
-        """
-        An agent takes nothing more, and ends when its response has.
-        """
-        agent, client, server = self.begin()
-        agent.terminate()
-        self.awaitAgents(0)
-        other = self.client(b"GET /0 HTTP/1.1")
-        self.agent()
-        self.assertServed([other])
-        self.assertIsNone(agent.process.poll())
-        server.send(b"4\r\nmore\r\n")
-        self.assertEqual(client.readChunk(), b"more")
-        server.send(b"3\r\nend\r\n0\r\n\r\n")
-        self.assertEqual(client.readChunked(), (b"end", b""))
-        self.assertEqual(agent.waitEnd(20), 0)
-
-    def test_proxy(self) -> None:
-        """
-        A proxy refuses new requests, and ends when those that it has are answered, be they begun or not.
-        """
-        agent, client, server = self.begin()
-        agent.freeze()
-        waits = self.client(b"GET /waits HTTP/1.1")
-        eventually(lambda: sum(self.states().values()) == 2, "both have come")
-        self.proxy.terminate()
-        eventually(lambda: not self.proxy.isReady(), "it is about to stop")
-        head, _, _ = self.client().readMessage()
-        self.assertEqual(firstLine(head), b"HTTP/1.1 503 Service Unavailable")
-        self.assertEqual(dict(fieldsOf(head))[b"X-Inverting-Proxy-Error"], b"draining")
-        agent.thaw()
-        self.assertEqual(self.serve(1), [b"GET /waits HTTP/1.1"])
-        self.assertEqual(waits.readMessage()[1], b"GET /waits HTTP/1.1")
-        self.assertIsNone(self.proxy.process.poll())
-        server.send(b"4\r\nmore\r\n")
-        self.assertEqual(client.readChunk(), b"more")
-        server.send(b"3\r\nend\r\n0\r\n\r\n")
-        self.assertEqual(client.readChunked(), (b"end", b""))
-        self.assertEqual(self.proxy.waitEnd(20), 0)
-
-    def test_tooLate(self) -> None:
-        """
-        What is not done by the end of the drain timeout is cut, and the status is still 0.
-        """
-        agent = self.agent("--drain-timeout", "0.2")
-        client = self.client()
-        server, _ = self.take()
-        server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
-        client.readUntil(b"begin\r\n")
-        agent.terminate()
-        self.assertEqual(agent.waitEnd(20), 0)
-        self.assertCut(client)
-        server.waitLost()
-
-
-class TunnelDrainTests(Drain):
-    """
-    With tunnels.
-    """
-
-    transport = "tunnel"
-
-
-class PollDrainTests(Drain):
-    """
-    With polls.
-    """
-
-    transport = "poll"
-
-
-del Drain

@@ -163,15 +163,16 @@ class Scenarios:
 
     async def settle(self) -> None:
         """
-        Let happen what may happen.
+        Let happen what may happen: in many turns of the reactor, as one alone may come late.
         """
-        await deferLater(self.reactor, 0.1)
+        for _ in range(40):
+            await deferLater(self.reactor, 0.0025)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """
         Wait for something to happen.
         """
-        for _ in range(2000):
+        for _ in range(20000):
             if condition():
                 return
             await deferLater(self.reactor, 0.005)

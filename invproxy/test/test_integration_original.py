@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+from collections.abc import Callable
 from functools import cache
 
 from invproxy.test.originals import JWT, TOKEN, OriginalAgent, OriginalServer
@@ -202,20 +203,32 @@ class ServerTests(IntegrationTestCase):
 
 
 @cache
+def patientProxy() -> Proxy:
+    """
+    A proxy for all tests here that do not wait for its clocks.
+    """
+    return Proxy()
+
+
+@cache
 def quickProxy() -> Proxy:
     """
-    A proxy that does not wait long with polls, for all tests here.
+    A proxy that does not wait long with polls, and counts an agent as lost soon.
     """
-    return Proxy("--poll-timeout", "1")
+    return Proxy("--poll-timeout", "2")
 
 
-class AgentTests(IntegrationTestCase):
+class AgentTestCase(IntegrationTestCase):
     """
     The original's agent, our proxy.
+
+    @cvar makeProxy: gives the proxy.
     """
 
+    makeProxy: Callable[[], Proxy]
+
     def setUp(self) -> None:
-        self.proxy = quickProxy()
+        self.proxy = type(self).makeProxy()
         # A backend of its own for each test, so that nothing waits there.
         self.agent = OriginalAgent(self.proxy.port, self.id().rpartition("_")[2])
         self.addCleanup(self.agent.close)
@@ -257,6 +270,14 @@ class AgentTests(IntegrationTestCase):
         [identifier] = found or self.agent.poll()
         assert isinstance(identifier, str)
         return identifier
+
+
+class AgentTests(AgentTestCase):
+    """
+    What it asks and says.
+    """
+
+    makeProxy = staticmethod(patientProxy)
 
     def test_get(self) -> None:
         """
@@ -426,25 +447,6 @@ class AgentTests(IntegrationTestCase):
         client.close()
         self.assertEqual(firstLine(response.wire.readHead()), b"HTTP/1.1 404 Not Found")
 
-    def test_lost(self) -> None:
-        """
-        An agent of which nothing is heard for two poll timeouts is lost, and the client is told.
-        """
-        client, _, _ = self.begin(b"GET / HTTP/1.1")
-        head, _, _ = client.readMessage()
-        self.assertEqual(firstLine(head), b"HTTP/1.1 502 Bad Gateway")
-        self.assertEqual(dict(fieldsOf(head))[b"X-Inverting-Proxy-Error"], b"agent-lost")
-
-    def test_slow(self) -> None:
-        """
-        As long as it polls, it may take its time over a response.
-        """
-        client, identifier, _ = self.begin(b"GET / HTTP/1.1")
-        for _ in range(4):  # twice as long as it takes to be lost
-            self.assertEqual(self.agent.park().readMessage()[1], b"[]")
-        self.agent.respond(identifier, b"200 OK", b"", b"late")
-        self.assertEqual(client.readMessage()[1], b"late")
-
     def test_secrets(self) -> None:
         """
         Neither the token nor the JWT of an agent is ever printed, whatever goes wrong.
@@ -463,3 +465,30 @@ class AgentTests(IntegrationTestCase):
         self.assertNotIn(TOKEN.decode(), printed)
         self.assertNotIn(JWT.decode(), printed)
         self.assertNotIn("secret", printed)
+
+
+class SlowAgentTests(AgentTestCase):
+    """
+    What it takes its time over.
+    """
+
+    makeProxy = staticmethod(quickProxy)
+
+    def test_lost(self) -> None:
+        """
+        An agent of which nothing is heard for two poll timeouts is lost, and the client is told.
+        """
+        client, _, _ = self.begin(b"GET / HTTP/1.1")
+        head, _, _ = client.readMessage()
+        self.assertEqual(firstLine(head), b"HTTP/1.1 502 Bad Gateway")
+        self.assertEqual(dict(fieldsOf(head))[b"X-Inverting-Proxy-Error"], b"agent-lost")
+
+    def test_slow(self) -> None:
+        """
+        As long as it polls, it may take its time over a response.
+        """
+        client, identifier, _ = self.begin(b"GET / HTTP/1.1")
+        for _ in range(4):  # twice as long as it takes to be lost
+            self.assertEqual(self.agent.park().readMessage()[1], b"[]")
+        self.agent.respond(identifier, b"200 OK", b"", b"late")
+        self.assertEqual(client.readMessage()[1], b"late")

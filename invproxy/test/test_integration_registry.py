@@ -49,7 +49,7 @@ class CrashTests(SynchronousTestCase):
         self.addCleanup(writer.wait)
         self.addCleanup(writer.stdout.close)
         self.addCleanup(writer.stdin.close)
-        watch = Timer(60, writer.kill)
+        watch = Timer(600, writer.kill)
         watch.start()
         self.addCleanup(watch.cancel)
         seed = random.randrange(1 << 32)
@@ -119,9 +119,8 @@ class CrashTests(SynchronousTestCase):
                 self.fail(line)
             said += word != "pid"
             if pid and said >= lines:
-                time.sleep(delay)
-                os.kill(pid, signal.SIGKILL)
-                pid, lines = 0, sys.maxsize
+                Timer(delay, os.kill, (pid, signal.SIGKILL)).start()
+                lines = sys.maxsize
 
     def stateOf(self, path: Path) -> dict[str, Any]:
         """

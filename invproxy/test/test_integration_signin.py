@@ -8,26 +8,28 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 import sys
 import tempfile
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
+from email.message import Message
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from invproxy.test.chromium import missing, startBrowser
+from invproxy.test.chromium import find, missing, startBrowser, waitIn
+from invproxy.test.commands import CHECKOUT
 from invproxy.test.programs import (
     DEADLINE,
+    TWIST,
     Agent,
+    Found,
     IntegrationTestCase,
     Program,
     eventually,
     freePort,
 )
+from invproxy.test.sites import Document, serve
 
 USERS = (
     {"sub": "1", "email": "alice@example.com", "email_verified": True},
@@ -36,68 +38,18 @@ USERS = (
 )
 
 
-class _Handler(BaseHTTPRequestHandler):
+def backend(path: str, fields: Message) -> Document:
     """
     A backend that shows what it gets, and tries to set a cookie of the proxy.
     """
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        seen = {
-            "path": self.path,
-            "user": self.headers.get("X-Inverting-Proxy-User-ID", ""),
-            "cookie": self.headers.get("Cookie", ""),
-        }
-        body = f"<!DOCTYPE html><title>backend</title><pre>{json.dumps(seen)}</pre>".encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Set-Cookie", "flavor=oat; Path=/")
-        self.send_header("Set-Cookie", "__Host-invproxy=forged; Path=/; Secure")
-        self.send_header("Set-Cookie", "invproxy=forged; Path=/")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """
-        What went on is seen in the proxy's log.
-        """
-
-
-class _Elsewhere(BaseHTTPRequestHandler):
-    """
-    Another site, whose page has the browser post a form to the proxy.
-    """
-
-    target = ""
-
-    def do_GET(self) -> None:
-        body = (
-            f'<!DOCTYPE html><title>elsewhere</title><form method="post" action="{self.target}">'
-            "</form><script>document.forms[0].submit()</script>"
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """
-        Nothing to tell.
-        """
-
-
-class _Server(ThreadingHTTPServer):
-    """
-    Says nothing of connections that the browser gives up.
-    """
-
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass
+    seen = {
+        "path": path,
+        "user": fields.get("X-Inverting-Proxy-User-ID", ""),
+        "cookie": fields.get("Cookie", ""),
+    }
+    page = f"<!DOCTYPE html><title>backend</title><pre>{json.dumps(seen)}</pre>"
+    cookies = ("flavor=oat; Path=/", "__Host-invproxy=forged; Path=/; Secure")
+    return Document(page.encode(), cookies=(*cookies, "invproxy=forged; Path=/"))
 
 
 class SecureProxy(Program):
@@ -121,7 +73,7 @@ class SecureProxy(Program):
         super().__init__(
             "proxy",
             [
-                *(sys.executable, "-m", "twisted", "--log-format=text", "invproxy-server"),
+                *(*TWIST, "invproxy-server"),
                 *("--listen", f"ssl:0:{on}:privateKey={key}:certKey={chain}"),
                 *("--listen", f"tcp:0:{on}", "--admin-listen", f"tcp:0:{on}"),
                 *("--database", "sqlite:" + os.path.join(place, "registry.db"), *options),
@@ -170,20 +122,20 @@ class SignInCase(IntegrationTestCase):
             )
         )
         self.provider = self.running(self.startProvider(port))
-        origin = self.serve(_Handler)
-        for backend, user, prefix in (
+        origin = serve(self, backend)
+        for name, user, prefix in (
             ("alices", "alice@example.com", "/"),
             ("everybodys", "allUsers", "/public/"),
         ):
             self.proxy.tell(
                 "/api/backends",
-                {"id": backend, "endUser": user, "backendUser": "", "pathPrefixes": [prefix]},
+                {"id": name, "endUser": user, "backendUser": "", "pathPrefixes": [prefix]},
             )
-            token = self.proxy.tell(f"/api/backends/{backend}/tokens", {"name": "test"})["token"]
+            token = self.proxy.tell(f"/api/backends/{name}/tokens", {"name": "test"})["token"]
             self.running(
                 Agent(
                     self.proxy.plain,
-                    backend,
+                    name,
                     origin,
                     "--forward-user-id",
                     added={"INVPROXY_TOKEN": token},
@@ -209,60 +161,32 @@ class SignInCase(IntegrationTestCase):
         """
         Wait until a provider answers.
         """
+        document = f"{self.issuer}/.well-known/openid-configuration"
 
         def answers() -> bool:
-            program.process.poll()
+            if program.process.poll() is not None:
+                shown = "\n".join(program.output()[-60:])
+                raise AssertionError(f"{program.name} has ended:\n{shown}")
             try:
-                with urllib.request.urlopen(f"{self.issuer}/.well-known/openid-configuration"):
+                with urllib.request.urlopen(document, timeout=DEADLINE):
                     return True
             except OSError:
-                return program.process.returncode is not None
+                return False
 
         eventually(answers, "the provider answers")
         return program
 
-    def serve(self, handler: type[BaseHTTPRequestHandler]) -> str:
-        """
-        Start an HTTP server in this process.
-
-        @return: its URL.
-        """
-        server = _Server(("127.0.0.1", 0), handler)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        self.addCleanup(thread.join, DEADLINE)
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    def until(self, check: Any, what: str) -> Any:
+    def until(self, check: Callable[[], Found], what: str) -> Found:
         """
         Wait for something in the browser.
         """
-        from selenium.common.exceptions import WebDriverException
-
-        def attempt() -> Any:
-            try:
-                return check()
-            except WebDriverException:
-                return None
-
-        try:
-            return eventually(attempt, what)
-        except AssertionError as error:
-            page = self.driver.page_source[:2000]
-            raise AssertionError(f"{error}; at {self.driver.current_url}:\n{page}") from None
+        return waitIn(self.driver, check, what)
 
     def click(self, selector: str) -> None:
         """
-        Click something as soon as it is there.
+        Click something as soon as it is there: once, as the next page may have the like of it.
         """
-
-        def attempt() -> bool:
-            self.driver.find_element("css selector", selector).click()
-            return True
-
-        self.until(attempt, f"{selector} can be clicked")
+        find(self.driver, selector).click()
 
     def seen(self) -> dict[str, str]:
         """
@@ -275,9 +199,7 @@ class SignInCase(IntegrationTestCase):
             found: dict[str, str] = json.loads(self.driver.find_element("css selector", "pre").text)
             return found
 
-        found = self.until(read, "the page of a backend")
-        assert isinstance(found, dict)
-        return found
+        return self.until(read, "the page of a backend") or {}
 
     def text(self, title: str) -> str:
         """
@@ -289,7 +211,7 @@ class SignInCase(IntegrationTestCase):
                 return ""
             return str(self.driver.find_element("css selector", "main").text)
 
-        return str(self.until(read, f"the page {title!r}"))
+        return self.until(read, f"the page {title!r}")
 
     def session(self) -> dict[str, Any] | None:
         """
@@ -427,13 +349,17 @@ class MockProviderTests(_Journey):
         """
         Another site cannot sign anybody out, and a link cannot lead anybody from the sign-in to another site.
         """
-        elsewhere = self.serve(_Elsewhere)
+        signOut = f"{self.proxy.url}/.invproxy/sign-out"
+        form = (
+            f'<!DOCTYPE html><title>elsewhere</title><form method="post" action="{signOut}">'
+            "</form><script>document.forms[0].submit()</script>"
+        )
+        elsewhere = serve(self, lambda path, fields: Document(form.encode()))
         for to in ("//127.0.0.1/", "/\\127.0.0.1/", "https://127.0.0.1/", "/\t/127.0.0.1/"):
             self.driver.delete_all_cookies()
             self.signIn(f"/.invproxy/sign-in?to={quote(to)}", USERS[0])
             self.assertEqual(self.seen()["path"], "/")
             self.assertEqual(self.driver.current_url, f"{self.proxy.url}/")
-        _Elsewhere.target = f"{self.proxy.url}/.invproxy/sign-out"
         for site in (elsewhere, elsewhere.replace("127.0.0.1", "localhost")):
             self.driver.get(site)
             self.assertIn("another site", self.text("403 Forbidden"))
@@ -503,20 +429,14 @@ provider.listen(%(port)d, "127.0.0.1", () => console.log("listening"));
 
 def nodeModule() -> str | None:
     """
-    Find the npm module C{oidc-provider}: where npm installs for all, or in the directory that
+    Find the npm module C{oidc-provider}: where C{.ci/packages} installs it, or in the directory that
     C{INVPROXY_NODE_MODULES} names.
     """
-    places = [os.environ.get("INVPROXY_NODE_MODULES", ""), os.path.abspath("node_modules")]
-    if shutil.which("npm"):
-        found = subprocess.run(
-            ["npm", "root", "-g"], capture_output=True, encoding="utf-8", check=False
-        )
-        places.append(found.stdout.strip())
-    for place in places:
-        module = os.path.join(place, "oidc-provider", "lib", "index.js")
-        if place and os.path.exists(module):
-            return module
-    return None
+    place = os.environ.get(
+        "INVPROXY_NODE_MODULES", str(CHECKOUT / "build" / "node" / "node_modules")
+    )
+    module = os.path.join(place, "oidc-provider", "lib", "index.js")
+    return module if os.path.exists(module) else None
 
 
 class NodeProviderTests(_Journey):
@@ -527,7 +447,7 @@ class NodeProviderTests(_Journey):
     if why := missing("trustme") or (
         None
         if shutil.which("node") and nodeModule()
-        else "not installed: npm oidc-provider (npm install -g oidc-provider)"
+        else "not installed: npm's oidc-provider (.ci/packages does that)"
     ):
         skip = why
         sys.stderr.write(f"{__name__}.NodeProviderTests is skipped: {skip}\n")
@@ -547,10 +467,8 @@ class NodeProviderTests(_Journey):
         return self.awaitProvider(Program("oidc-provider", ["node", script]))
 
     def authenticate(self, user: Mapping[str, Any]) -> None:
-        self.until(
-            lambda: self.driver.find_element("css selector", "input[name=login]"), "the form"
-        ).send_keys(user["email"])
-        self.driver.find_element("css selector", "input[name=password]").send_keys("any")
+        find(self.driver, "input[name=login]").send_keys(user["email"])
+        find(self.driver, "input[name=password]").send_keys("any")
         self.click("button[type=submit]")
         # It asks whether the proxy may know.
         self.until(

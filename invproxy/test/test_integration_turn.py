@@ -8,6 +8,7 @@ import contextlib
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from invproxy.test.programs import DEADLINE
 from invproxy.transport import Outlet
 from invproxy.turn import Turn, turnOf
 
@@ -115,7 +117,7 @@ class AdoptionTests(SynchronousTestCase):
             peer = socket.create_connection(listening.getsockname())
             ours, address = listening.accept()
         self.addCleanup(peer.close)
-        peer.settimeout(5)
+        peer.settimeout(DEADLINE)
         protocol = kind(self.turn)
         transport = Server(ours, protocol, address, None, 1, self.reactor)  # type: ignore[arg-type]
         protocol.makeConnection(transport)
@@ -130,12 +132,12 @@ class AdoptionTests(SynchronousTestCase):
         """
         Run the reactor until something is so.
         """
-        for _ in range(500):
-            if until():
-                return
+        end = time.monotonic() + DEADLINE
+        while not until():
+            if time.monotonic() > end:
+                self.fail(f"it did not come about in {DEADLINE:g} s")
             self.reactor.runUntilCurrent()
             self.reactor.doIteration(0.01)
-        self.fail("it did not come about")
 
     def isWriting(self, protocol: Recorder) -> bool:
         return protocol.transport in self.reactor.getWriters()
@@ -323,7 +325,7 @@ class AdoptionTests(SynchronousTestCase):
             self.assertEqual((one.readEnds, reads, one.lost), (1, [], None))
             one.outlet.write(b"more")
             self.spin(lambda: not self.reactor.getDelayedCalls())
-            peer.settimeout(5)
+            peer.settimeout(DEADLINE)
             self.assertEqual(peer.recv(10), b"more")
 
     def drained(self, peer: socket.socket, ours: Recorder) -> bool:

@@ -1,6 +1,5 @@
 """
-WebSockets, with the client and the server of the C{websockets} package, and a made-up protocol after C{101}, through a
-real proxy and a real agent.
+WebSockets, with the client and the server of the C{websockets} package, through a real proxy and a real agent.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,13 +19,14 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from invproxy.test.programs import (
+    CARRIERS,
     DEADLINE,
     IntegrationTestCase,
     eventually,
     sharedAgent,
     sharedProxy,
+    variants,
 )
-from invproxy.test.wires import Aside, Listener, Wire, fieldsOf, firstLine, socketPath
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
@@ -47,7 +47,7 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
-class WebSockets(IntegrationTestCase):
+class WebSocket(IntegrationTestCase):
     """
     The WebSocket protocol (RFC 6455) passes as it is.
     """
@@ -258,21 +258,19 @@ class WebSockets(IntegrationTestCase):
         The backend sees the code and the reason with which the client closes.
         """
         codes = [(1000, ""), (1001, "leaving"), (3007, "ünfug"), (4999, "own")]
-        seen: list[tuple[int | None, str | None]] = []
+        seen: asyncio.Queue[tuple[int | None, str | None]] = asyncio.Queue()
 
         async def handler(connection: ServerConnection) -> None:
             await connection.wait_closed()
-            seen.append((connection.close_code, connection.close_reason))
+            seen.put_nowait((connection.close_code, connection.close_reason))
 
         async def test() -> None:
-            for number, code in enumerate(codes, 1):
+            for code in codes:
                 client = await self.connect()
                 await client.close(*code)
-                while len(seen) < number:
-                    await asyncio.sleep(0.01)
+                self.assertEqual(await seen.get(), code)
 
         self.drive(handler, test())
-        self.assertEqual(seen, codes)
 
     def test_many(self) -> None:
         """
@@ -282,9 +280,7 @@ class WebSockets(IntegrationTestCase):
 
         async def one(number: int) -> None:
             async with self.connect() as client:
-                everybody.append(number)
-                while len(everybody) < count:
-                    await asyncio.sleep(0.01)
+                await everybody.wait()
                 for turn in range(5):
                     await client.send(f"{number}.{turn}")
                     self.assertEqual(await client.recv(), f"{number}.{turn}")
@@ -292,29 +288,27 @@ class WebSockets(IntegrationTestCase):
         async def test() -> None:
             await asyncio.gather(*map(one, range(count)))
 
-        everybody: list[int] = []
+        everybody = asyncio.Barrier(count)
         self.drive(echo, test())
 
     def test_clientLost(self) -> None:
         """
         The backend sees when a client's connection breaks.
         """
-        lost: list[tuple[int | None, int]] = []
+        lost: asyncio.Queue[int | None] = asyncio.Queue()
 
         async def handler(connection: ServerConnection) -> None:
             await connection.send("hello")
             await connection.wait_closed()
-            lost.append((connection.close_code, 1))
+            lost.put_nowait(connection.close_code)
 
         async def test() -> None:
             client = await self.connect()
             self.assertEqual(await client.recv(), "hello")
             client.transport.abort()
-            while not lost:
-                await asyncio.sleep(0.01)
+            self.assertEqual(await lost.get(), 1006)
 
         self.drive(handler, test())
-        self.assertEqual(lost, [(1006, 1)])
 
     def test_backendLost(self) -> None:
         """
@@ -353,257 +347,5 @@ class WebSockets(IntegrationTestCase):
         self.drive(echo, test(), process_request=refuse)
 
 
-class TunnelWebSocketTests(WebSockets):
-    """
-    Over a tunnel.
-    """
-
-    transport = "tunnel"
-
-
-class PollWebSocketTests(WebSockets):
-    """
-    Over polls.
-    """
-
-    transport = "poll"
-
-
-del WebSockets
-
-
-@cache
-def tcpOrigin() -> Listener:
-    """
-    A backend on TCP.
-    """
-    return Listener()
-
-
-@cache
-def unixOrigin() -> Listener:
-    """
-    A backend on a UNIX socket.
-    """
-    return Listener(socketPath())
-
-
-class Upgrades(IntegrationTestCase):
-    """
-    Upgrades to a protocol that nobody knows.
-    """
-
-    backend: str
-    transport: str
-    makeOrigin: Callable[[], Listener]
-
-    def setUp(self) -> None:
-        self.origin = type(self).makeOrigin()
-        sharedAgent(self.backend, self.origin.url, self.transport)
-        self.addCleanup(self.origin.clear)
-
-    def tearDown(self) -> None:
-        """
-        Whatever happened, nothing is left behind.
-        """
-        eventually(lambda: not sharedProxy().inFlight(self.backend), "no exchange is in flight")
-
-    def ask(self, *fields: bytes) -> tuple[Wire, Wire, bytes]:
-        """
-        Ask for an upgrade.
-
-        @return: the client's and the backend's end, and the head at the latter.
-        """
-        client = Wire.to(sharedProxy().port)
-        self.addCleanup(client.close)
-        backend = b"X-Inverting-Proxy-Backend: " + self.backend.encode()
-        client.send(b"\r\n".join((b"GET /raw HTTP/1.1", b"Host: h", *fields, backend, b"", b"")))
-        server = self.origin.next()
-        self.addCleanup(server.close)
-        return client, server, server.readHead()
-
-    def upgrade(self) -> tuple[Wire, Wire]:
-        """
-        Ask for an upgrade, and get it.
-        """
-        client, server, head = self.ask(b"Upgrade: raw-Echo/1", b"Connection: upgrade")
-        fields = dict(fieldsOf(head))
-        self.assertEqual(fields[b"Upgrade"], b"raw-Echo/1")
-        self.assertEqual(fields[b"Connection"].lower(), b"upgrade")
-        server.send(
-            b"HTTP/1.1 101 Switching\r\nUpgrade: raw-Echo/1\r\nConnection: Upgrade\r\nX-A: b\r\n\r\nhi"
-        )
-        head = client.readHead()
-        self.assertEqual(firstLine(head), b"HTTP/1.1 101 Switching")
-        fields = dict(fieldsOf(head))
-        self.assertEqual(fields[b"Upgrade"], b"raw-Echo/1")
-        self.assertEqual(fields[b"Connection"].lower(), b"upgrade")
-        self.assertEqual(fields[b"X-A"], b"b")
-        self.assertEqual(client.readExactly(2), b"hi")
-        return client, server
-
-    def test_echo(self) -> None:
-        """
-        Bytes pass as they are, whatever they look like.
-        """
-        client, server = self.upgrade()
-        for data in (b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", bytes(range(256))):
-            client.send(data)
-            self.assertEqual(server.readExactly(len(data)), data)
-            server.send(data)
-            self.assertEqual(client.readExactly(len(data)), data)
-        client.close()
-        server.waitLost()
-
-    def test_bulk(self) -> None:
-        """
-        A lot of bytes pass whole, both ways at the same time.
-        """
-        client, server = self.upgrade()
-        data = os.urandom(8 << 20)
-        ends = (client, server)
-        sending = [Aside(partial(end.send, data)) for end in ends]
-        reading = [Aside(partial(end.readExactly, len(data))) for end in ends]
-        for aside in sending:
-            aside.result()
-        for aside in reading:
-            self.assertEqual(aside.result(), data)
-
-    def test_bulkEnd(self) -> None:
-        """
-        An end that comes while a lot of bytes go the other way cuts none of them off.
-        """
-        client, server = self.upgrade()
-        data = os.urandom(4 << 20)
-
-        def speak() -> None:
-            server.send(data)
-            server.endWriting()
-
-        speaking = Aside(speak)
-        client.send(b"go")
-        client.endWriting()
-        self.assertEqual(server.readToEnd(), b"go")
-        reading = Aside(client.readToEnd)
-        speaking.result()
-        self.assertEqual(reading.result(), data)
-
-    def test_clientEndsFirst(self) -> None:
-        """
-        A client that has said everything still hears what the backend says.
-        """
-        client, server = self.upgrade()
-        client.send(b"question")
-        client.endWriting()
-        self.assertEqual(server.readToEnd(), b"question")
-        server.send(b"answer")
-        self.assertEqual(client.readExactly(6), b"answer")
-        server.send(b", more")
-        server.close()
-        self.assertEqual(client.readToEnd(), b", more")
-
-    def test_backendEndsFirst(self) -> None:
-        """
-        A backend that has said everything still hears what the client says.
-        """
-        client, server = self.upgrade()
-        server.send(b"speech")
-        server.endWriting()
-        self.assertEqual(client.readToEnd(), b"speech")
-        client.send(b"comment")
-        self.assertEqual(server.readExactly(7), b"comment")
-        client.send(b", more")
-        client.close()
-        self.assertEqual(server.readToEnd(), b", more")
-
-    def test_clientLost(self) -> None:
-        """
-        The backend sees when the client's connection breaks, and does not take it for an end.
-        """
-        client, server = self.upgrade()
-        client.send(b"half")
-        self.assertEqual(server.readExactly(4), b"half")
-        client.reset()
-        server.waitLost()
-
-    def test_backendLost(self) -> None:
-        """
-        The client sees when the backend's connection breaks.
-        """
-        client, server = self.upgrade()
-        server.send(b"half")
-        self.assertEqual(client.readExactly(4), b"half")
-        server.reset()
-        client.waitLost()
-
-    def test_declined(self) -> None:
-        """
-        A backend may answer without an upgrade, and then HTTP goes on.
-        """
-        client, server, _ = self.ask(b"Connection: Upgrade", b"Upgrade: raw-echo")
-        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
-        self.assertEqual(client.readMessage()[1], b"no")
-        self.origin.keep(server)
-        client.send(
-            b"GET /next HTTP/1.1\r\nHost: h\r\nX-Inverting-Proxy-Backend: %b\r\n\r\n"
-            % self.backend.encode()
-        )
-        server = self.origin.next()
-        self.assertEqual(firstLine(server.readHead()), b"GET /next HTTP/1.1")
-        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
-        self.assertEqual(client.readMessage()[1], b"yes")
-
-    def test_h2c(self) -> None:
-        """
-        The upgrade to HTTP/2 is not passed on.
-        """
-        client, server, head = self.ask(
-            b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ"
-        )
-        names = {name.lower() for name, _ in fieldsOf(head)}
-        self.assertFalse(names & {b"upgrade", b"http2-settings"}, names)
-        server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
-        self.assertEqual(firstLine(client.readHead()), b"HTTP/1.1 204 No Content")
-
-
-class TunnelUpgradeTests(Upgrades):
-    """
-    Over a tunnel, with a backend on TCP.
-    """
-
-    backend = "raw"
-    transport = "tunnel"
-    makeOrigin = staticmethod(tcpOrigin)
-
-
-class TunnelUNIXUpgradeTests(Upgrades):
-    """
-    Over a tunnel, with a backend on a UNIX socket.
-    """
-
-    backend = "raw-unix"
-    transport = "tunnel"
-    makeOrigin = staticmethod(unixOrigin)
-
-
-class PollUpgradeTests(Upgrades):
-    """
-    Over polls, with a backend on TCP.
-    """
-
-    backend = "raw-polled"
-    transport = "poll"
-    makeOrigin = staticmethod(tcpOrigin)
-
-
-class PollUNIXUpgradeTests(Upgrades):
-    """
-    Over polls, with a backend on a UNIX socket.
-    """
-
-    backend = "raw-unix-polled"
-    transport = "poll"
-    makeOrigin = staticmethod(unixOrigin)
-
-
-del Upgrades
+globals().update(variants(WebSocket, CARRIERS))
+del WebSocket

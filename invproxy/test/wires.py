@@ -60,6 +60,19 @@ class Wire:
         """
         self.socket.sendall(data)
 
+    def sendWhileTaken(self, piece: bytes, most: int) -> int:
+        """
+        Send bytes for as long as the other side takes them; that it does not is when it takes none for a second.
+
+        @param piece: what to send, again and again.
+        @param most: how many bytes to send at the most.
+        @return: how many were sent.
+        """
+        sent = 0
+        while sent < most and select.select([], [self.socket], [], 1.0)[1]:
+            sent += self.socket.send(piece[: most - sent], socket.MSG_DONTWAIT)
+        return sent
+
     def _more(self) -> None:
         try:
             data = self.socket.recv(65536)
