@@ -183,11 +183,10 @@ class Values:
         """
         given = self._given.get(name)
         if given is None:
-            return ConfigError(f"--{name} is not given: {problem}")
-        if name in self._secrets:
-            return ConfigError(f"--{name} ({given.source}; value not shown): {problem}")
-        shown = quoted(given.texts[-1] if text is None else text)
-        return ConfigError(f"--{name} is {shown} ({given.source}): {problem}")
+            return ConfigError(problem, option=name)
+        isSecret = name in self._secrets
+        shown = "" if isSecret else quoted(given.texts[-1] if text is None else text)
+        return ConfigError(problem, option=name, shown=shown, place=given.source)
 
 
 class TableOptions(usage.Options):
@@ -346,8 +345,12 @@ def _fromContent(
             raise config.fault(CONFIG.name, f"has the unknown key {quoted(key)}{hint}")
         texts = _textsOf(option, value, path)
         if texts:  # An empty array says that there is nothing to say.
-            given[key] = _Given(texts, "file", f"{key} in {path!r}")
+            given[key] = _Given(texts, "file", _placeIn(path, key))
     return given
+
+
+def _placeIn(path: str, key: str) -> str:
+    return f"{key} in {path!r}"
 
 
 def _textsOf(option: Option, value: object, path: str) -> tuple[str, ...]:
@@ -365,9 +368,11 @@ def _textsOf(option: Option, value: object, path: str) -> tuple[str, ...]:
             names = " or ".join(dict.fromkeys(_TYPE_NAMES[each] for each in option.types))
             if option.repeatable or option.separator:
                 names += ", or an array of those"
-            shown = "(value not shown)" if option.secret else f"is {quoted(item)}"
             raise ConfigError(
-                f"--{option.name} {shown} ({option.name} in {path!r}): must be {names}"
+                f"must be {names}",
+                option=option.name,
+                shown="" if option.secret else quoted(item),
+                place=_placeIn(path, option.name),
             )
         texts.append(str(item).lower() if isinstance(item, bool) else str(item))
     if option.separator and texts:

@@ -4,7 +4,6 @@ C{invproxy check}: what is wrong with a configuration, before anything is starte
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any
@@ -104,7 +103,7 @@ def _findings(path: str, role: str) -> tuple[list[str], list[str], bool]:
     faults = type(options).faultsIn(path)
     if faults:
         # Whether the others go together is not known before these are right.
-        return [_plain(error, path) for error in faults], [], False
+        return [_plain(error) for error in faults], [], False
     options.given["config"] = [path]
     try:
         if role == SERVER:
@@ -112,13 +111,14 @@ def _findings(path: str, role: str) -> tuple[list[str], list[str], bool]:
             return [], list(server_tap.planOf(options, {}, object()).warnings), True
         agent_tap.planOf(options, {})
     except ConfigError as error:
-        return [_plain(error, path)], [], True
+        return [_plain(error)], [], True
     return [], [], True
 
 
-def _plain(error: ConfigError, path: str) -> str:
+def _plain(error: ConfigError) -> str:
     """
     Leave out where it stands, which is clear here.
     """
-    text = re.sub(rf" \([a-z0-9-]+ in {re.escape(repr(path))}\)", "", str(error))
-    return text.replace(f"--config is {path!r} (the file): ", "it ", 1)
+    from invproxy.options import CONFIG
+
+    return f"it {error.complaint}" if error.option == CONFIG.name else error.withoutPlace()
