@@ -42,6 +42,8 @@ FLOORS = (
         "registry.memory",
         "registry.sqlite",
         "registry.uses",
+        "registry.loading",
+        "registry.turns",
         "registry.registry",
         "auth.*",
     ),
