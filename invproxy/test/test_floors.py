@@ -21,6 +21,7 @@ FLOORS = (
         "descriptions",
         "errors",
         "errorpage",
+        "page",
         "http1.*",
         "wire.*",
         "registry",
