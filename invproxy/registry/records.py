@@ -162,7 +162,8 @@ def canonicalHost(host: str | bytes) -> str:
 def canonicalPath(path: str | bytes) -> bytes:
     """
     Bring a path into the form in which paths are compared (RFC 3986, section 6.2.2): what need not be
-    percent-encoded is not, what must be is, in capital digits. Dot segments stay: they are the backend's to resolve.
+    percent-encoded in a segment is not, what must be is, in capital digits. An encoded C{;} stays as it is, as a plain
+    one may end the segment's name. Dot segments stay: they are the backend's to resolve.
     """
     if isinstance(path, str):
         path = path.encode("utf-8", "surrogateescape")
@@ -172,14 +173,19 @@ def canonicalPath(path: str | bytes) -> bytes:
     return path if path.isascii() else _BEYOND_ASCII.sub(_encodeOne, path)
 
 
-_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PLAIN = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@"
+)
+"""What may stand in a segment of a path (RFC 3986, section 3.3), all but C{;}."""
 
 
 def _decodeOne(found: re.Match[bytes]) -> bytes:
+    if found[1] is None:
+        return b"%25"
     code = int(found[1], 16)
-    return bytes((code,)) if code in _UNRESERVED else found[0].upper()
+    return bytes((code,)) if code in _PLAIN else found[0].upper()
 
 
 def _encodeOne(found: re.Match[bytes]) -> bytes:
