@@ -345,10 +345,19 @@ class AdminClient:
         """
         Revoke one.
         """
-        await self.request("DELETE", f"{_pathOf(id)}/tokens/{quote(name, safe='')}")
+        path = f"{_pathOf(id)}/tokens"
+        if name in _STEPS:
+            raise Refused(404, "no-such-token", f"{id!r} has no token {name!r}")
+        await self.request("DELETE", f"{path}/{quote(name, safe='')}")
+
+
+_STEPS = (".", "..")
+"""What would be a step through an address, however it is encoded, and is the name of nothing."""
 
 
 def _pathOf(id: str) -> str:
+    if id in _STEPS:
+        raise Refused(404, "no-such-backend", f"there is no backend {id!r}")
     return f"/api/backends/{quote(id, safe='')}"
 
 

@@ -221,9 +221,11 @@ def parseBackend(obj: object, *, id: str | None = None) -> Backend:
     named = given.get("id", id)
     if named is None:
         raise InvalidRecord("id", "is missing")
-    if not isinstance(named, str) or not (named.isascii() and isBackendID(named.encode("ascii"))):
+    if not isinstance(named, str) or not _isID(named):
         raise InvalidRecord(
-            "id", "must be 1 to 256 of the letters a to z and A to Z, digits, and - . _ ~ : @ /"
+            "id",
+            "must be 1 to 256 of the letters a to z and A to Z, digits, and - . _ ~ : @ /,"
+            " but not . or ..",
         )
     if id is not None and named != id:
         raise InvalidRecord("id", "must be the one in the address, or left out")
@@ -254,6 +256,11 @@ _WHO = (
     "or endUsers must say who may visit it: a user, *@example.com for a domain, or allUsers for"
     " everybody"
 )
+
+
+def _isID(text: str) -> bool:
+    # In an address dots alone are steps through it, however they are encoded (RFC 3986, section 5.2.4).
+    return text.isascii() and isBackendID(text.encode("ascii")) and text not in (".", "..")
 
 
 def parseToken(obj: object) -> TokenRequest:

@@ -459,6 +459,43 @@ class BackendsTests(CommandTestCase):
         self.assertEqual(self.json("backends", "list"), [])
         self.assertIn("no backend", self.fails(1, "backends", "remove", "web", "--yes"))
 
+    def test_ids(self) -> None:
+        """
+        IDs with characters that mean something in addresses.
+        """
+        for id in ("team/a", "a:b@c~1", "../a/", "/", "a//b", "a/..", "...", "web/tokens/x"):
+            self.run_("backends", "add", "--everyone", "--", id)
+            self.assertEqual(self.json("backends", "show", id)["id"], id)
+            self.run_("backends", "edit", id, "--add-path", "/more")
+            self.assertIn("/more", self.json("backends", "show", id)["pathPrefixes"])
+            self.run_("token", "create", id, "ci")
+            self.assertEqual([each["name"] for each in self.json("token", "list", id)], ["ci"])
+            self.run_("token", "revoke", id, "ci")
+            self.assertEqual([each["id"] for each in self.json("backends", "list")], [id])
+            self.run_("backends", "remove", id, "--yes")
+            self.assertEqual(self.json("backends", "list"), [])
+
+    def test_dots(self) -> None:
+        """
+        What would be a step through the address is no ID, and leads nowhere else.
+        """
+        self.run_("backends", "add", "web", "--everyone")
+        self.run_("token", "create", "web", "ci")
+        for id in (".", ".."):
+            said = self.fails(1, "backends", "add", id, "--everyone")
+            self.assertIn("ID must be 1 to 256", said)
+            for words in (
+                ("backends", "show", id),
+                ("backends", "edit", id, "--add-path", "/x"),
+                ("backends", "remove", id, "--yes"),
+                ("token", "list", id),
+                ("token", "create", id, "ci"),
+                ("token", "revoke", id, "ci"),
+            ):
+                self.assertIn(f"there is no backend {id!r}", self.fails(1, *words), words)
+            said = self.fails(1, "token", "revoke", "web", id)
+            self.assertIn(f"'web' has no token {id!r}", said)
+
     def test_unavailable(self) -> None:
         """
         A store that does not work is told.

@@ -162,6 +162,11 @@ class ParseTests(SynchronousTestCase):
         """
         for id in ("", "a b", "a" * 257, "\u00e9", "a\n", "a?b", 7, ["web"], "\ud800"):
             self.assertRefused("id", "must be 1 to 256", id=id)
+        for id in (".", ".."):
+            # In an address these would be taken for steps through it.
+            self.assertRefused("id", "but not . or ..", id=id)
+        for id in ("...", "a/..", "../a", "/", ".a"):
+            self.assertEqual(parseBackend({**ORIGINAL, "id": id}).id, id)
 
     def test_users(self) -> None:
         """
