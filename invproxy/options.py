@@ -173,6 +173,22 @@ class Values:
         given = self._given.get(name)
         return None if given is None else given.kind
 
+    def contentOf(self, name: str, most: int = 1 << 20) -> bytes | None:
+        """
+        Read the file that an option names.
+
+        @param name: the option's name.
+        @param most: how many bytes it may have: a multiple of 1024.
+        @return: L{None} if the option is not given.
+        @raise ConfigError: if it cannot be read, or is larger.
+        """
+        if self[name] is None:
+            return None
+        try:
+            return _read(self[name], most)
+        except ConfigError as error:
+            raise self.fault(name, error.complaint) from None
+
     def fault(self, name: str, problem: str, text: str | None = None) -> ConfigError:
         """
         Make the error that names an option.
@@ -187,6 +203,19 @@ class Values:
         isSecret = name in self._secrets
         shown = "" if isSecret else quoted(given.texts[-1] if text is None else text)
         return ConfigError(problem, option=name, shown=shown, place=given.source)
+
+
+def _read(path: str, most: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot be read: {why}") from None
+    if len(content) > most:
+        bound = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
+        raise ConfigError(f"is larger than {bound}")
+    return content
 
 
 class TableOptions(usage.Options):

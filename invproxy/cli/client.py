@@ -25,7 +25,6 @@ from twisted.internet.error import (
     TimeoutError as ConnectTimeout,
 )
 from twisted.internet.interfaces import IConsumer, IReactorTime
-from twisted.internet.ssl import trustRootFromCertificates
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
@@ -39,6 +38,8 @@ from zope.interface import implementer
 
 from invproxy import __version__
 from invproxy.cli.failures import Failed, Refused, Unreachable
+from invproxy.errors import ConfigError
+from invproxy.trust import tlsComplaintOf, trustRootOf
 
 _TIMEOUT = 30.0
 """Seconds that one answer may take."""
@@ -130,12 +131,10 @@ def agentFor(reactor: Any, admin: str, authorities: bytes | None) -> IAgent:
         return cast(IAgent, Agent.usingEndpointFactory(reactor, _UNIXEndpoints(reactor, path)))
     if authorities is None:
         return Agent(reactor, connectTimeout=_CONNECT_TIMEOUT)
-    from twisted.internet.ssl import Certificate
-
-    blocks = re.findall(
-        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", authorities, re.DOTALL
-    )
-    trusted = trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    try:
+        trusted = trustRootOf(authorities)
+    except ConfigError as error:
+        raise Failed(f"--admin-ca {error}") from None
     return Agent(reactor, BrowserLikePolicyForHTTPS(trusted), connectTimeout=_CONNECT_TIMEOUT)
 
 
@@ -378,22 +377,10 @@ def _plain(error: object) -> str:
 
 def _reasonOf(error: BaseException) -> str:
     """
-    Say why an answer did not come: what went wrong first is wrapped several times, and TLS tells it in a list.
+    Say why an answer did not come: what went wrong first is wrapped several times.
     """
     reasons = getattr(error, "reasons", None)
     while reasons:
         error = reasons[0].value
         reasons = getattr(error, "reasons", None)
-    told = error.args[0] if error.args else ""
-    if isinstance(told, list) and told:
-        why = str(told[0][-1])
-        return _TLS.get(why, f"TLS fails: {why}")
-    return _plain(error)
-
-
-_TLS = {
-    "wrong version number": "it does not speak TLS (is it http:// there?)",
-    "certificate verify failed": "its certificate is not of an authority that is trusted here;"
-    " --admin-ca names others",
-}
-"""What TLS says that a person may not understand."""
+    return tlsComplaintOf(error, "--admin-ca") or _plain(error)

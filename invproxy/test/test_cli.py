@@ -182,6 +182,17 @@ class ConnectionTests(CommandTestCase):
         said = self.fails(1, "status", env={"INVPROXY_ADMIN_TOKEN": "two words"})
         self.assertIn("INVPROXY_ADMIN_TOKEN", said)
 
+    def test_badAuthorities(self) -> None:
+        """
+        A file that has no certificates to trust is told, in one line.
+        """
+        for content in ("", "nonsense", "-----BEGIN CERTIFICATE-----\n"):
+            path = self.mktemp()
+            with open(path, "w", encoding="ascii") as file:
+                file.write(content)
+            said = self.fails(1, "status", "--admin", "https://localhost", "--admin-ca", path)
+            self.assertEqual(said, "invproxy: --admin-ca must hold certificates in PEM\n")
+
     def test_overheard(self) -> None:
         """
         A token that goes over a network in the clear is warned of, on loopback it is not.
