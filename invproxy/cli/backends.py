@@ -5,6 +5,7 @@ C{invproxy backends}: who may visit what, and where.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,7 +82,12 @@ def completeBackend(context: click.Context, parameter: click.Parameter, begun: s
         records = session.ask(lambda client: client.backends())
     except Exception:
         return []
-    return [record["id"] for record in records if str(record["id"]).startswith(begun)]
+    ids = [str(record["id"]) for record in records]
+    # A shell takes other things than IDs for more than words.
+    return [id for id in ids if id.startswith(begun) and _isID(id)]
+
+
+_isID = re.compile(r"[0-9A-Za-z\-._~:@/]+", re.ASCII).fullmatch
 
 
 backendArgument = click.argument("backend", metavar="BACKEND", shell_complete=completeBackend)

@@ -17,9 +17,6 @@ from invproxy.cli.session import hint
 from invproxy.cli.tables import printable
 from invproxy.errors import ConfigError
 
-_LONGEST = 1024
-"""Characters of a password: hashing longer ones would cost those who do not know any, too."""
-
 
 @click.command(short_help="Set the password of an end user in a file.")
 @click.argument("file", metavar="FILE")
@@ -64,15 +61,17 @@ def passwd(file: str, user: str, fromStdin: bool, delete: bool) -> None:
 
 
 def _password(fromStdin: bool) -> str:
+    from invproxy.auth.passwords import LONGEST
+
     if fromStdin:
-        text = sys.stdin.readline(_LONGEST + 2)
+        text = sys.stdin.readline(LONGEST + 2)
         password = text.removesuffix("\n").removesuffix("\r")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     if not password:
         raise Failed("the password is empty, nothing is changed")
-    if len(password) > _LONGEST:
-        raise Failed(f"the password is longer than {_LONGEST} characters, nothing is changed")
+    if len(password) > LONGEST:
+        raise Failed(f"the password is longer than {LONGEST} characters, nothing is changed")
     if "\0" in password:
         raise Failed("the password has a NUL character, nothing is changed")
     return password

@@ -15,7 +15,7 @@ from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -200,8 +200,9 @@ class CallbackPage(_Page):
         )
 
         def count(outcome: object) -> object:
-            fault = getattr(outcome, "value", None)
-            if isinstance(fault, Fault) and fault.code is SIGN_IN_FAILED:
+            error = getattr(outcome, "value", None)
+            isRefused = isinstance(error, Fault) and error.code is SIGN_IN_FAILED
+            if isRefused or isinstance(error, CancelledError):  # who has left has asked as well
                 throttle.fail(client)
             else:
                 throttle.succeed(client)

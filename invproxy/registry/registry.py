@@ -254,23 +254,28 @@ class Registry:
 
     # Changing.
 
-    async def put(self, record: Backend, *, match: str | None = None) -> Backend | None:
+    async def put(
+        self, record: Backend, *, match: str | None = None, isNew: bool = False
+    ) -> Backend | None:
         """
         Create a record, or replace the one with its ID; tokens and last use stay.
 
         @param record: the record; its C{lastUsed} is ignored.
         @param match: the value of If-Match, if the change is to depend on what is there.
+        @param isNew: whether there must be none yet.
         @return: the record in whose place it came, or L{None} if it is new.
         @raise InvalidRecord: if it is not what can be a record.
-        @raise PreconditionFailed: if C{match} does not hold.
+        @raise PreconditionFailed: if C{match} or C{isNew} does not hold.
         @raise Conflict: if there are as many as there may be.
         @raise Unavailable: if the store did not take it.
         """
         checked = parseBackend(renderBackend(record))
-        return await self._change(partial(self._put, checked, match))
+        return await self._change(partial(self._put, checked, match, isNew))
 
-    async def _put(self, record: Backend, match: str | None) -> Backend | None:
+    async def _put(self, record: Backend, match: str | None, isNew: bool) -> Backend | None:
         former = self._checkMatch(record.id, match)
+        if isNew and former is not None:
+            raise PreconditionFailed(f"there is a backend {record.id!r} already")
         if former is None and len(self._backends) >= self._maxBackends:
             raise Conflict(
                 f"there are {self._maxBackends} backends, and may be no more: remove some"

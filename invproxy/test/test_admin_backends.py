@@ -262,10 +262,24 @@ class ConditionTests(RegistryTestCase):
         fields = b"If-None-Match: *\r\n"
         first = self.call("PUT", "/api/backends/web", body, fields)
         second = self.call("PUT", "/api/backends/web", body, fields)
-        self.assertEqual((first.status, second.status), (0, 412))
         held.go()
         self.network.pump()
-        self.assertEqual(first.status, 201)
+        self.assertEqual((first.status, second.status), (201, 412))
+
+    def test_noneAfterAnother(self) -> None:
+        """
+        What somebody else has begun to create is not replaced, whatever way that takes.
+        """
+        held = HeldStore(self.store)
+        assert self.registry is not None
+        self.registry._store = held  # type: ignore[assignment]
+        first = self.call("PUT", "/api/backends/web", json.dumps(SHORT).encode())
+        body = json.dumps({**SHORT, "endUser": "eve"}).encode()
+        second = self.call("PUT", "/api/backends/web", body, b"If-None-Match: *\r\n")
+        held.go()
+        self.network.pump()
+        self.assertEqual((first.status, second.status), (201, 412))
+        self.assertEqual(self.get("/api/backends/web")["endUser"], "allUsers")
 
 
 class PageTests(RegistryTestCase):

@@ -11,11 +11,13 @@ from io import StringIO
 from typing import Any
 
 import click
+from twisted.internet.defer import fail, succeed
 from twisted.internet.protocol import Factory, Protocol
 
 from invproxy import __version__
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.cli import backends as backendsModule
+from invproxy.cli.client import AdminClient
 from invproxy.cli.failures import Failed
 from invproxy.cli.tables import printable
 from invproxy.errors import StoreError
@@ -69,7 +71,13 @@ class HelpTests(CommandTestCase):
         complete = backendsModule.completeBackend
         self.assertEqual(complete(context, parameter, ""), ["notes", "web"])
         self.assertEqual(complete(context, parameter, "w"), ["web"])
-        context.obj.admin = "http://127.0.0.1:1"
+        # Of a server that would play tricks on the shell or the terminal.
+        hostile = [
+            {"id": id} for id in ("w\x1b[2J", "w\nfile,/etc", "w x", "w;ls", "w$(ls)", "wiki")
+        ]
+        self.patch(AdminClient, "backends", lambda client: succeed(hostile))
+        self.assertEqual(complete(context, parameter, "w"), ["wiki"])
+        self.patch(AdminClient, "backends", lambda client: fail(Failed("nobody answers")))
         self.assertEqual(complete(context, parameter, "w"), [])
 
 

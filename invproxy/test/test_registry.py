@@ -337,6 +337,20 @@ class ChangingTests(RegistryCase):
         self.refused(self.registry.delete("web", match=tag), PreconditionFailed)
         self.done(self.registry.delete("web", match="*"))
 
+    def test_isNew(self) -> None:
+        """
+        What must be new is refused if somebody else was first, be it but a moment ago.
+        """
+        self.assertIn(
+            "already", self.refused(self.registry.put(backend(), isNew=True), PreconditionFailed)
+        )
+        self.store.holds = True
+        first = self.begin(self.registry.put(backend("x")))
+        second = self.begin(self.registry.put(backend("x", endUser="eve"), isNew=True))
+        self.store.answer()
+        self.assertIsNone(self.successResultOf(first))
+        self.failureResultOf(second, PreconditionFailed)
+
     def test_matchInTurn(self) -> None:
         """
         Of two who change the same version at once, one succeeds.
