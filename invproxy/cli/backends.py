@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from invproxy.cli.failures import Failed, Refused
-from invproxy.cli.session import Session, asJSON, connection, hint, showJSON, showTable
+from invproxy.cli.session import Session, asJSON, connection, hint, say, showJSON, showTable
 from invproxy.cli.tables import pairs, printable
 from invproxy.cli.times import relative
 
@@ -156,7 +156,7 @@ def showCommand(session: Session, backend: str, asJSON: bool) -> None:
         return
     _show(record, session.now(), [str(token["name"]) for token in tokens])
     if not tokens and not record.get("backendUser"):
-        hint(f"No agent can serve it yet: invproxy token create {record['id']} NAME")
+        hint(f"No agent can serve it yet: invproxy token create {backend} NAME")
 
 
 def _show(record: Mapping[str, Any], now: float, tokens: Sequence[str] | None = None) -> None:
@@ -254,7 +254,7 @@ def addCommand(
     if asJSON:
         showJSON(made)
         return
-    click.echo(f"Backend {id} is added.")
+    say(f"Backend {id} is added.")
     if not backendUser:
         hint(f"Its agent needs a token: invproxy token create {id} NAME")
 
@@ -304,9 +304,9 @@ def editCommand(
     if asJSON:
         showJSON(record)
     elif record is None:
-        click.echo(f"Backend {printable(backend)} is as it was.")
+        say(f"Backend {backend} is as it was.")
     else:
-        click.echo(f"Backend {printable(backend)} is changed.")
+        say(f"Backend {backend} is changed.")
         _show(record, session.now())
 
 
@@ -371,4 +371,4 @@ def removeCommand(session: Session, backend: str, yes: bool) -> None:
             err=True,
         )
     _asked(session, lambda client: client.remove(backend))
-    click.echo(f"Backend {printable(backend)} is removed.")
+    say(f"Backend {backend} is removed.")

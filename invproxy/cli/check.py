@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from invproxy.cli.failures import REFUSED, Failed
-from invproxy.cli.session import asJSON, counted, showJSON
-from invproxy.cli.tables import printable
+from invproxy.cli.session import asJSON, counted, say, showJSON
 from invproxy.errors import ConfigError
 
 SERVER = "server"
@@ -50,17 +49,17 @@ def check(context: click.Context, config: str, role: str | None, asJSON: bool) -
 
 
 def _show(config: str, role: str, errors: list[str], warnings: list[str], isAll: bool) -> None:
-    click.echo(f"{printable(config)}: options of twist invproxy-{role}")
+    say(f"{config}: options of twist invproxy-{role}")
     for kind, texts in (("error", errors), ("warning", warnings)):
         for text in texts:
-            click.echo(f"  {kind}: {printable(text)}")
+            say(f"  {kind}: {text}")
     if errors:
         again = "" if isAll else "; whether all goes together is looked at once they are right"
-        click.echo(f"{counted(len(errors), 'error')}{again}.")
+        say(f"{counted(len(errors), 'error')}{again}.")
     elif warnings:
-        click.echo(f"It can be used; {counted(len(warnings), 'warning')}.")
+        say(f"It can be used; {counted(len(warnings), 'warning')}.")
     else:
-        click.echo("Nothing is wrong with it.")
+        say("Nothing is wrong with it.")
 
 
 def _keysOf(path: str) -> frozenset[str]:

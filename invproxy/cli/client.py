@@ -50,6 +50,7 @@ _LARGEST = 16 << 20
 
 _MOST_PAGES = 1000
 
+_isToken = re.compile(r"[\x21-\x7e]+", re.ASCII).fullmatch
 _next = re.compile(r'<([^>]*)>\s*;\s*rel="next"').search
 
 
@@ -338,7 +339,11 @@ class AdminClient:
         Make a token.
         """
         wanted = {"name": name} if expires is None else {"name": name, "expires": expires}
-        return (await self.request("POST", f"{_pathOf(id)}/tokens", wanted)).value
+        made = (await self.request("POST", f"{_pathOf(id)}/tokens", wanted)).value
+        text = made.get("token") if isinstance(made, dict) else None
+        if not isinstance(text, str) or not _isToken(text):
+            raise Failed("the admin API did not answer with a token: is it of another version?")
+        return made
 
     async def revoke(self, id: str, name: str) -> None:
         """

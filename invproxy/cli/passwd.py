@@ -13,8 +13,7 @@ from contextlib import suppress
 import click
 
 from invproxy.cli.failures import Failed
-from invproxy.cli.session import hint
-from invproxy.cli.tables import printable
+from invproxy.cli.session import hint, say
 from invproxy.errors import ConfigError
 
 
@@ -45,7 +44,7 @@ def passwd(file: str, user: str, fromStdin: bool, delete: bool) -> None:
         if user not in known:
             raise Failed(f"{file!r} has no user {user!r}")
         _write(file, [line for line in lines if not line.startswith(f"{user}:")])
-        click.echo(f"User {printable(user)} is taken out of {printable(file)}.")
+        say(f"User {user} is taken out of {file}.")
         return
     made = f"{user}:{hashPassword(_password(fromStdin))}"
     if user in known:
@@ -55,7 +54,7 @@ def passwd(file: str, user: str, fromStdin: bool, delete: bool) -> None:
     isNew = not os.path.exists(file)
     _write(file, lines)
     done = "changed in" if user in known else "added to"
-    click.echo(f"User {printable(user)} is {done} {printable(file)}.")
+    say(f"User {user} is {done} {file}.")
     if isNew:
         hint(f"Let the server know it: --auth scrypt-file:{file}")
 

@@ -19,7 +19,7 @@ import click
 from attrs import define, field
 
 from invproxy.cli.failures import Failed
-from invproxy.cli.tables import table
+from invproxy.cli.tables import printable, table
 
 if TYPE_CHECKING:
     from invproxy.cli.client import AdminClient
@@ -244,11 +244,18 @@ def showTable(headings: list[str], rows: list[list[str]]) -> None:
     click.echo(table(headings, rows, width), nl=False)
 
 
+def say(text: str) -> None:
+    """
+    Say something in one line on stdout, whoever has made up what is in it.
+    """
+    click.echo(printable(text))
+
+
 def hint(text: str) -> None:
     """
-    Say what a person may want to know, on stderr, so that what programs read stays what it is.
+    Say what a person may want to know, in one line on stderr, so that what programs read stays what it is.
     """
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def counted(number: int, noun: str) -> str:

@@ -12,8 +12,7 @@ import click
 
 from invproxy.cli.backends import backendArgument, explained
 from invproxy.cli.failures import Failed, Refused
-from invproxy.cli.session import Session, asJSON, connection, hint, showJSON, showTable
-from invproxy.cli.tables import printable
+from invproxy.cli.session import Session, asJSON, connection, hint, say, showJSON, showTable
 from invproxy.cli.times import expiry, relative
 
 
@@ -105,7 +104,7 @@ def _tell(made: Any, backend: str, path: str | None, asJSON: bool) -> None:
         click.echo(made["token"])
         hint("Put it into a file, and start the agent with --token-file FILE:")
     else:
-        click.echo(f"Token {made['name']} of backend {backend}, {until}, is in {printable(path)}.")
+        say(f"Token {made['name']} of backend {backend}, {until}, is in {path}.")
         hint("Start the agent with it:")
     hint(
         f"  twist invproxy-agent --proxy URL --backend {backend} --origin http://localhost:PORT"
@@ -129,9 +128,7 @@ def listCommand(session: Session, backend: str, asJSON: bool) -> None:
     if asJSON:
         showJSON(tokens)
     elif not tokens:
-        hint(
-            f"Backend {printable(backend)} has no tokens: invproxy token create {printable(backend)} NAME"
-        )
+        hint(f"Backend {backend} has no tokens: invproxy token create {backend} NAME")
     else:
         now = session.now()
         showTable(
@@ -172,4 +169,4 @@ def revokeCommand(session: Session, backend: str, name: str) -> None:
                 f"{error.message}; invproxy token list {backend} shows those there are"
             ) from None
         raise explained(error) from None
-    click.echo(f"Token {printable(name)} of backend {printable(backend)} is revoked.")
+    say(f"Token {name} of backend {backend} is revoked.")

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from invproxy import __version__
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.cli import backends as backendsModule
-from invproxy.cli.client import AdminClient
+from invproxy.cli.client import AdminClient, Reply
 from invproxy.cli.failures import Failed
 from invproxy.cli.tables import printable
 from invproxy.errors import StoreError
@@ -691,6 +691,50 @@ class FailureTests(CommandTestCase):
         self.assertEqual(printable("a\x1b[2J"), "a\\x1b[2J")
         said = self.fails(1, "backends", "show", "a\x1b[2Jb")
         self.assertNotIn("\x1b", said)
+        mint = AdminClient.mint
+        bad = "x\x1b[2J\u202ey"
+        record = {"id": bad, "pathPrefixes": [bad], "hosts": [bad], "endUser": bad, "lastUsed": bad}
+        token = {"name": bad, "created": bad, "expires": bad, "lastUsed": bad}
+        load = {"online": True, "secondsSinceSeen": 1, "tunnels": bad, "polls": bad, "queued": bad}
+        for name, answer in (
+            ("backends", [record]),
+            ("backend", Reply(record, bad)),
+            ("create", Reply(record)),
+            ("replace", Reply(record)),
+            ("tokens", [token]),
+            ("mint", {**token, "token": "ivp_0123456789"}),
+            (
+                "status",
+                {
+                    "ready": True,
+                    "uptimeSeconds": 1,
+                    "registry": {"state": "unavailable", "problem": bad},
+                    "backends": [{"id": bad, "exchanges": {bad: 1}, **load}],
+                },
+            ),
+        ):
+            self.patch(AdminClient, name, lambda *_, answer=answer: succeed(answer))
+        for words in (
+            ("backends", "list"),
+            ("backends", "show", "x"),
+            ("backends", "add", "x", "--everyone"),
+            ("backends", "edit", "x", "--path", "/a"),
+            ("token", "list", "x"),
+            ("token", "create", "x", "ci"),
+            ("token", "create", "x", "ci", "--file", self.mktemp()),
+            ("status",),
+        ):
+            result = self.invoke(*words)
+            self.assertEqual(result.exit_code, 0, (words, result.output, result.exception))
+            self.assertNotIn("\x1b", result.output, words)
+            self.assertNotIn("\u202e", result.output, words)
+        self.patch(AdminClient, "tokens", lambda *_: succeed([]))
+        self.assertNotIn("\x1b", self.invoke("backends", "show", "x").output)
+        self.patch(AdminClient, "mint", mint)
+        for made in ({**token, "token": "ivp_\x1b[2J"}, {**token, "token": ""}, token, [], None):
+            self.patch(AdminClient, "request", lambda *_, made=made: succeed(Reply(made)))
+            said = self.fails(1, "token", "create", "x", "ci")
+            self.assertIn("did not answer with a token", said)
         written = StringIO()
         Failed("a\x1b[2J\nb").show(written)
         self.assertEqual(written.getvalue(), "invproxy: a\\x1b[2J\\nb\n")
