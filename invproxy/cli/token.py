@@ -60,7 +60,7 @@ def createCommand(
     try:
         made = session.ask(lambda client: client.mint(backend, name, until))
         if file is not None:
-            os.write(file, f"{made['token']}\n".encode())
+            _fill(file, made["token"], f"invproxy token revoke {backend} {name}")
     except BaseException as error:
         if path is not None:
             with suppress(OSError):
@@ -88,6 +88,16 @@ def _create(path: str) -> int:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise Failed(f"--file {path!r} cannot be made: {why}") from None
+
+
+def _fill(file: int, secret: str, remedy: str) -> None:
+    try:
+        os.write(file, f"{secret}\n".encode("ascii"))
+    except OSError as error:
+        raise Failed(
+            f"the token could not be written, and nobody has it now: {error.strerror}; {remedy}"
+            " frees its name"
+        ) from None
 
 
 def _tell(made: Any, backend: str, path: str | None, asJSON: bool) -> None:

@@ -594,6 +594,23 @@ class TokenTests(CommandTestCase):
         shown = self.json("token", "create", "web", "more", "--file", other)
         self.assertNotIn("token", shown)
 
+    def test_unwritten(self) -> None:
+        """
+        A token that could not be written is told to be of no use to anybody, and its file is not there.
+        """
+        self.run_("backends", "add", "web", "--everyone")
+        path = self.mktemp()
+
+        def full(file: int, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "write", full)
+        said = self.fails(1, "token", "create", "web", "ci", "--file", path)
+        self.assertIn("No space left on device", said)
+        self.assertIn("invproxy token revoke web ci", said)
+        self.assertEqual(said.count("\n"), 1)
+        self.assertFalse(os.path.exists(path))
+
     def test_taken(self) -> None:
         """
         A name is taken once, and what to do is said.
@@ -731,7 +748,8 @@ class FailureTests(CommandTestCase):
         self.patch(AdminClient, "tokens", lambda *_: succeed([]))
         self.assertNotIn("\x1b", self.invoke("backends", "show", "x").output)
         self.patch(AdminClient, "mint", mint)
-        for made in ({**token, "token": "ivp_\x1b[2J"}, {**token, "token": ""}, token, [], None):
+        answers: list[Any] = [{**token, "token": text} for text in ("ivp_\x1b[2J", "", 7)]
+        for made in (*answers, token, [], None):
             self.patch(AdminClient, "request", lambda *_, made=made: succeed(Reply(made)))
             said = self.fails(1, "token", "create", "x", "ci")
             self.assertIn("did not answer with a token", said)
