@@ -598,7 +598,6 @@ class TokenTests(CommandTestCase):
         """
         A token that could not be written is told to be of no use to anybody, and its file is not there.
         """
-        self.run_("backends", "add", "web", "--everyone")
         path = self.mktemp()
 
         def full(file: int, data: bytes) -> int:
