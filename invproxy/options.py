@@ -29,6 +29,7 @@ from twisted.python import usage
 
 from invproxy import __version__
 from invproxy.errors import ConfigError
+from invproxy.files import readSmall
 from invproxy.parsers import flag, seconds, text
 
 PREFIX = "INVPROXY_"
@@ -185,7 +186,7 @@ class Values:
         if self[name] is None:
             return None
         try:
-            return _read(self[name], most)
+            return readSmall(self[name], most)
         except ConfigError as error:
             raise self.fault(name, error.complaint) from None
 
@@ -203,19 +204,6 @@ class Values:
         isSecret = name in self._secrets
         shown = "" if isSecret else quoted(given.texts[-1] if text is None else text)
         return ConfigError(problem, option=name, shown=shown, place=given.source)
-
-
-def _read(path: str, most: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot be read: {why}") from None
-    if len(content) > most:
-        bound = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
-        raise ConfigError(f"is larger than {bound}")
-    return content
 
 
 class TableOptions(usage.Options):

@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from invproxy.errors import ConfigError
+from invproxy.files import readSmall
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -216,12 +217,9 @@ def readPasswords(path: str) -> dict[str, Hashed]:
     @raise ConfigError: if it cannot be read or a line is wrong.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise ConfigError(f"{path!r} cannot be read: {error.strerror}") from None
-    if len(content) > _LARGEST_FILE:
-        raise ConfigError(f"{path!r} is larger than {_LARGEST_FILE} bytes")
+        content = readSmall(path, _LARGEST_FILE)
+    except ConfigError as error:
+        raise ConfigError(f"{path!r} {error}") from None
     try:
         return parsePasswords(content.decode("utf-8"))
     except UnicodeDecodeError:

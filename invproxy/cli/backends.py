@@ -150,7 +150,7 @@ def showCommand(session: Session, backend: str, asJSON: bool) -> None:
     async def both(client: AdminClient) -> tuple[Record, list[Any]]:
         return (await client.backend(backend)).value, await client.tokens(backend)
 
-    record, tokens = _asked(session, both)
+    record, tokens = asked(session, both)
     if asJSON:
         showJSON(record)
         return
@@ -174,7 +174,10 @@ def _show(record: Mapping[str, Any], now: float, tokens: Sequence[str] | None = 
     click.echo(pairs(entries), nl=False)
 
 
-def _asked(session: Session, work: Callable[[AdminClient], Any]) -> Any:
+def asked(session: Session, work: Callable[[AdminClient], Any]) -> Any:
+    """
+    Ask the admin API, and say in the words of the command line what it refuses.
+    """
     try:
         return session.ask(work)
     except Refused as error:
@@ -370,5 +373,5 @@ def removeCommand(session: Session, backend: str, yes: bool) -> None:
             abort=True,
             err=True,
         )
-    _asked(session, lambda client: client.remove(backend))
+    asked(session, lambda client: client.remove(backend))
     say(f"Backend {backend} is removed.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from invproxy.cli.backends import backendArgument, explained
+from invproxy.cli.backends import asked, backendArgument, explained
 from invproxy.cli.failures import Failed, Refused
 from invproxy.cli.session import Session, asJSON, connection, hint, say, showJSON, showTable
 from invproxy.cli.times import expiry, relative
@@ -131,10 +131,7 @@ def listCommand(session: Session, backend: str, asJSON: bool) -> None:
     """
     List the tokens of a backend. What they are is not kept, and cannot be shown.
     """
-    try:
-        tokens = session.ask(lambda client: client.tokens(backend))
-    except Refused as error:
-        raise explained(error) from None
+    tokens = asked(session, lambda client: client.tokens(backend))
     if asJSON:
         showJSON(tokens)
     elif not tokens:

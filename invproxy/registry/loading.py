@@ -63,7 +63,7 @@ class Loading:
             backends, tokens = await self._store.load()
             self._adopt(backends, tokens)
         except Exception as error:
-            await self._store.close()
+            await self._close()
             self._fail(error)
             return False
         if self._failures:
@@ -71,6 +71,13 @@ class Loading:
         self._failures = 0
         self.problem = ""
         return True
+
+    async def _close(self) -> None:
+        try:
+            await self._store.close()
+        except Exception:
+            # Another attempt follows all the same.
+            _log.failure("The store of the registry could not be closed")
 
     def _fail(self, error: Exception) -> None:
         text = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"

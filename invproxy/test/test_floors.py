@@ -22,6 +22,7 @@ FLOORS = (
         "errors",
         "errorpage",
         "page",
+        "files",
         "http1.*",
         "wire.*",
         "registry",

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from attrs import define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -734,6 +734,21 @@ class LifeTests(RegistryCase):
         self.assertEqual([self.store.answer() for _ in range(3)], ["open", "load", "putBackend"])
         self.successResultOf(started)
         self.successResultOf(changed)
+
+    def test_notClosed(self) -> None:
+        """
+        A store that can be neither loaded nor closed is tried again like any other.
+        """
+        self.store.failure = StoreError("the disk is gone")
+        close = self.store.close
+        self.patch(self.store, "close", lambda: fail(OSError("no")))
+        self.successResultOf(self.registry.start())
+        self.assertUnavailable("the disk is gone")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.store.failure = None
+        self.patch(self.store, "close", close)
+        self.clock.advance(1)
+        self.assertTrue(self.registry.isLoaded)
 
     def test_retries(self) -> None:
         """
