@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -174,13 +175,21 @@ def _show(record: Mapping[str, Any], now: float, tokens: Sequence[str] | None = 
     click.echo(pairs(entries), nl=False)
 
 
-def asked(session: Session, work: Callable[[AdminClient], Any]) -> Any:
+def asked(
+    session: Session,
+    work: Callable[[AdminClient], Any],
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """
     Ask the admin API, and say in the words of the command line what it refuses.
+
+    @param texts: what to say instead, by the codes of its problems.
     """
     try:
         return session.ask(work)
     except Refused as error:
+        if error.code in texts:
+            raise Failed(texts[error.code]) from None
         raise explained(error) from None
 
 
@@ -246,14 +255,14 @@ def addCommand(
     setVisitors(record, users)
     record["pathPrefixes"] = list(pathPrefixes) or ["/"]
     record["hosts"] = list(hosts)
-    try:
-        made = session.ask(lambda client: client.create(record)).value
-    except Refused as error:
-        if error.code == "precondition-failed":
-            raise Failed(
-                f"there is a backend {id!r} already: invproxy backends edit {id} changes it"
-            ) from None
-        raise explained(error) from None
+    made = asked(
+        session,
+        lambda client: client.create(record),
+        {
+            "precondition-failed": f"there is a backend {id!r} already:"
+            f" invproxy backends edit {id} changes it"
+        },
+    ).value
     if asJSON:
         showJSON(made)
         return
@@ -296,14 +305,14 @@ def editCommand(
         reply: Record = (await client.replace(backend, record, shown.etag)).value
         return reply
 
-    try:
-        record = session.ask(change)
-    except Refused as error:
-        if error.code == "precondition-failed":
-            raise Failed(
-                f"backend {backend!r} was changed by somebody else meanwhile: try again"
-            ) from None
-        raise explained(error) from None
+    record = asked(
+        session,
+        change,
+        {
+            "precondition-failed": f"backend {backend!r} was changed by somebody else meanwhile:"
+            " try again"
+        },
+    )
     if asJSON:
         showJSON(record)
     elif record is None:

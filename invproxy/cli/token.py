@@ -168,12 +168,12 @@ def revokeCommand(session: Session, backend: str, name: str) -> None:
     """
     Revoke a token. Agents that use it are cut off at once.
     """
-    try:
-        session.ask(lambda client: client.revoke(backend, name))
-    except Refused as error:
-        if error.code == "no-such-token":
-            raise Failed(
-                f"{error.message}; invproxy token list {backend} shows those there are"
-            ) from None
-        raise explained(error) from None
+    asked(
+        session,
+        lambda client: client.revoke(backend, name),
+        {
+            "no-such-token": f"{backend!r} has no token {name!r};"
+            f" invproxy token list {backend} shows those there are"
+        },
+    )
     say(f"Token {name} of backend {backend} is revoked.")
