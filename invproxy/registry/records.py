@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
+from itertools import product
 
 from attrs import field, frozen
 
@@ -173,7 +174,7 @@ def canonicalPath(path: str | bytes) -> bytes:
     return path if path.isascii() else _BEYOND_ASCII.sub(_encodeOne, path)
 
 
-_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_ENCODED = re.compile(rb"%(?:[0-9A-Fa-f]{2})?")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _PLAIN = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@"
@@ -181,11 +182,18 @@ _PLAIN = frozenset(
 """What may stand in a segment of a path (RFC 3986, section 3.3), all but C{;}."""
 
 
+def _formOf(digits: bytes) -> bytes:
+    code = int(digits, 16)
+    return bytes((code,)) if code in _PLAIN else b"%%%02X" % code
+
+
+_DIGITS = b"0123456789ABCDEFabcdef"
+_FORMS = {b"%%%c%c" % pair: _formOf(bytes(pair)) for pair in product(_DIGITS, _DIGITS)}
+_FORMS[b"%"] = b"%25"
+
+
 def _decodeOne(found: re.Match[bytes]) -> bytes:
-    if found[1] is None:
-        return b"%25"
-    code = int(found[1], 16)
-    return bytes((code,)) if code in _PLAIN else found[0].upper()
+    return _FORMS[found[0]]
 
 
 def _encodeOne(found: re.Match[bytes]) -> bytes:
