@@ -15,6 +15,7 @@ from invproxy.auth.fetching import isSafe
 from invproxy.descriptions import kindOf, tokens
 from invproxy.endpoints import isReachable
 from invproxy.errors import ConfigError
+from invproxy.issuer_options import issuerAuthoritiesOf
 from invproxy.options import Option, Values
 from invproxy.parsers import text
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from invproxy.registry.registry import Registry
 
 _SQLITE = "sqlite:"
-
-_LARGEST_FILE = 1 << 20
 
 
 def database(given: str) -> str:
@@ -112,6 +111,7 @@ class AccessPlan:
     @ivar audience: for whom JWTs must be.
     @ivar claim: which claim names the agent.
     @ivar authorities: PEM certificates of the authorities of agents' certificates, or L{None}.
+    @ivar issuerAuthorities: PEM certificates to trust for the issuer, or L{None} for those of the system.
     """
 
     database: str | None = None
@@ -120,6 +120,7 @@ class AccessPlan:
     audience: str | None = None
     claim: str = "email"
     authorities: bytes | None = None
+    issuerAuthorities: bytes | None = None
 
 
 def accessPlanOf(values: Values, warnings: list[str]) -> AccessPlan:
@@ -147,6 +148,7 @@ def accessPlanOf(values: Values, warnings: list[str]) -> AccessPlan:
         _audienceOf(values, warnings),
         values["agent-jwt-claim"],
         _authoritiesOf(values),
+        issuerAuthoritiesOf(values),
     )
 
 
@@ -177,8 +179,8 @@ def _audienceOf(values: Values, warnings: list[str]) -> str | None:
 
 
 def _authoritiesOf(values: Values) -> bytes | None:
-    path = values["agent-client-ca"]
-    if path is None:
+    content = values.contentOf("agent-client-ca")
+    if content is None:
         return None
     if not any(kindOf(endpoint) == "ssl" for endpoint in values["agent-listen"]):
         raise values.fault(
@@ -186,21 +188,13 @@ def _authoritiesOf(values: Values) -> bytes | None:
             "needs an --agent-listen ssl:PORT:privateKey=FILE:certKey=FILE, where certificates can"
             " be asked for",
         )
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise values.fault("agent-client-ca", f"cannot be read: {why}") from None
-    if len(content) > _LARGEST_FILE:
-        raise values.fault("agent-client-ca", "is larger than 1 MiB")
     # Costly to import.
     from invproxy.proxy.certified import parseAuthorities
 
     try:
         parseAuthorities(content)
     except ConfigError as error:
-        raise values.fault("agent-client-ca", str(error)) from None
+        raise values.fault("agent-client-ca", error.complaint) from None
     return content
 
 
@@ -371,5 +365,6 @@ def verifierOf(plan: AccessPlan, clock: IReactorTime) -> JWTVerifier | None:
     from invproxy.auth.jwt import JWTVerifier
     from invproxy.auth.keys import Keys
 
-    keys = Keys(clock, Fetcher(clock), issuer=plan.issuer, jwks=plan.jwks)
+    fetcher = Fetcher(clock, authorities=plan.issuerAuthorities)
+    keys = Keys(clock, fetcher, issuer=plan.issuer, jwks=plan.jwks)
     return JWTVerifier(clock, keys, issuer=plan.issuer, audience=plan.audience, claim=plan.claim)

@@ -22,6 +22,7 @@ from invproxy.errors import ConfigError
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
 from invproxy.parsers import count, text, wholeSeconds
+from invproxy.trust import parseCertificates
 from invproxy.urls import forwardProxy, hostPort, httpProxyFor, isAuthority, originURL, proxyURL
 
 PROGRAM = "invproxy-agent"
@@ -30,8 +31,6 @@ TOKEN_VARIABLE = "INVPROXY_TOKEN"
 """The environment variable that holds the token itself, not a file's path."""
 
 _DEFAULTS = AgentSettings()
-
-_LARGEST_FILE = 1 << 20
 
 _isBackend = re.compile(r"[A-Za-z0-9\-._~:@/]{1,256}", re.ASCII).fullmatch
 
@@ -258,23 +257,6 @@ def planOf(options: TableOptions, environ: Mapping[str, str]) -> Plan:
     )
 
 
-def _read(values: Values, name: str) -> bytes | None:
-    """
-    Read the file that an option names.
-    """
-    if values[name] is None:
-        return None
-    try:
-        with open(values[name], "rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise values.fault(name, f"cannot be read: {why}") from None
-    if len(content) > _LARGEST_FILE:
-        raise values.fault(name, "is larger than 1 MiB")
-    return content
-
-
 def tokenOf(values: Values, environ: Mapping[str, str]) -> str | None:
     """
     The token, from a file or the environment, whichever source comes first.
@@ -289,7 +271,7 @@ def tokenOf(values: Values, environ: Mapping[str, str]) -> str | None:
         if not isToken(direct):
             raise ConfigError(f"{TOKEN_VARIABLE} in the environment (value not shown): {allowed}")
         return direct
-    content = _read(values, "token-file")
+    content = values.contentOf("token-file")
     if content is None:
         return None
     token = content.strip().decode("latin-1")
@@ -311,9 +293,9 @@ def _tokenFileOf(values: Values, environ: Mapping[str, str]) -> TokenFile | None
 
 def _certificatesOf(values: Values, name: str, content: bytes) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(content)
-    except ValueError:
-        raise values.fault(name, "must hold certificates in PEM") from None
+        return parseCertificates(content)
+    except ConfigError as error:
+        raise values.fault(name, error.complaint) from None
 
 
 def _requireTLS(values: Values, name: str) -> None:
@@ -322,7 +304,7 @@ def _requireTLS(values: Values, name: str) -> None:
 
 
 def _authoritiesOf(values: Values) -> bytes | None:
-    content = _read(values, "proxy-ca")
+    content = values.contentOf("proxy-ca")
     if content is not None:
         _requireTLS(values, "proxy-ca")
         _certificatesOf(values, "proxy-ca", content)
@@ -333,7 +315,7 @@ def _credentialsOf(values: Values) -> tuple[bytes | None, bytes | None]:
     """
     Read the client certificate and its key, and see that they belong together.
     """
-    certificate, key = _read(values, "client-cert"), _read(values, "client-key")
+    certificate, key = values.contentOf("client-cert"), values.contentOf("client-key")
     if certificate is None:
         if key is not None:
             raise values.fault("client-key", "needs --client-cert")

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from invproxy.errors import Fault
 from invproxy.http1.fields import join
 from invproxy.http1.heads import ResponseHead, responseHead
+from invproxy.page import page
 
 TEXT = "text/plain"
 HTML = "text/html"
@@ -33,27 +34,6 @@ _QVALUE = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch
 
 _REASONS = {413: "Content Too Large", 414: "URI Too Long", 499: "Client Closed Request"}
 """Where the standard library has none, or an older name in some version of Python."""
-
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{paragraphs}
-</main>
-</body>
-</html>
-"""
 
 
 def _ranges(accept: bytes) -> Iterator[tuple[str, str, float]]:
@@ -137,10 +117,10 @@ def _asHTML(fault: Fault, title: str, detail: str, requestID: str) -> str:
     lines = [f"<p>{escape(fault.code.sentence)}</p>"]
     if detail:
         lines.append(f"<p>{escape(detail)}</p>")
-    lines.append(f"<p>Code: <code>{escape(fault.code.name)}</code></p>")
+    lines.append(f'<p class="faint">Code: <code>{escape(fault.code.name)}</code></p>')
     if requestID:
-        lines.append(f"<p>Request ID: <code>{escape(requestID)}</code></p>")
-    return _PAGE.format(title=escape(title), paragraphs="\n".join(lines))
+        lines.append(f'<p class="faint">Request ID: <code>{escape(requestID)}</code></p>')
+    return page(title, "\n".join(lines))
 
 
 def _asText(fault: Fault, title: str, detail: str, requestID: str) -> str:

@@ -119,7 +119,41 @@ class Fault(Exception):
 class ConfigError(Exception):
     """
     An option has a value that cannot be used; the text is one line that names it and what is allowed.
+
+    @ivar complaint: what is allowed, or why the value cannot be used.
+    @ivar option: the name of the option, or C{""} where whoever reads a value does not know for what.
+    @ivar shown: the value as people may see it, or C{""} if nobody may.
+    @ivar place: where the value stands, or C{""} if the option is not given.
     """
+
+    def __init__(
+        self, complaint: str, *, option: str = "", shown: str = "", place: str = ""
+    ) -> None:
+        super().__init__(complaint)
+        self.complaint = complaint
+        self.option = option
+        self.shown = shown
+        self.place = place
+
+    def __str__(self) -> str:
+        return self._described(self.place)
+
+    def withoutPlace(self) -> str:
+        """
+        Say it to somebody who knows where the value stands.
+        """
+        return self._described("")
+
+    def _described(self, place: str) -> str:
+        if not self.option:
+            return self.complaint
+        if not self.place:
+            state = " is not given"
+        elif self.shown:
+            state = f" is {self.shown}" + (f" ({place})" if place else "")
+        else:
+            state = f" ({place}; value not shown)" if place else " (value not shown)"
+        return f"--{self.option}{state}: {self.complaint}"
 
 
 class StoreError(Exception):

@@ -29,6 +29,7 @@ from twisted.python import usage
 
 from invproxy import __version__
 from invproxy.errors import ConfigError
+from invproxy.files import readSmall
 from invproxy.parsers import flag, seconds, text
 
 PREFIX = "INVPROXY_"
@@ -173,6 +174,22 @@ class Values:
         given = self._given.get(name)
         return None if given is None else given.kind
 
+    def contentOf(self, name: str, most: int = 1 << 20) -> bytes | None:
+        """
+        Read the file that an option names.
+
+        @param name: the option's name.
+        @param most: how many bytes it may have: a multiple of 1024.
+        @return: L{None} if the option is not given.
+        @raise ConfigError: if it cannot be read, or is larger.
+        """
+        if self[name] is None:
+            return None
+        try:
+            return readSmall(self[name], most)
+        except ConfigError as error:
+            raise self.fault(name, error.complaint) from None
+
     def fault(self, name: str, problem: str, text: str | None = None) -> ConfigError:
         """
         Make the error that names an option.
@@ -183,11 +200,10 @@ class Values:
         """
         given = self._given.get(name)
         if given is None:
-            return ConfigError(f"--{name} is not given: {problem}")
-        if name in self._secrets:
-            return ConfigError(f"--{name} ({given.source}; value not shown): {problem}")
-        shown = quoted(given.texts[-1] if text is None else text)
-        return ConfigError(f"--{name} is {shown} ({given.source}): {problem}")
+            return ConfigError(problem, option=name)
+        isSecret = name in self._secrets
+        shown = "" if isSecret else quoted(given.texts[-1] if text is None else text)
+        return ConfigError(problem, option=name, shown=shown, place=given.source)
 
 
 class TableOptions(usage.Options):
@@ -346,8 +362,12 @@ def _fromContent(
             raise config.fault(CONFIG.name, f"has the unknown key {quoted(key)}{hint}")
         texts = _textsOf(option, value, path)
         if texts:  # An empty array says that there is nothing to say.
-            given[key] = _Given(texts, "file", f"{key} in {path!r}")
+            given[key] = _Given(texts, "file", _placeIn(path, key))
     return given
+
+
+def _placeIn(path: str, key: str) -> str:
+    return f"{key} in {path!r}"
 
 
 def _textsOf(option: Option, value: object, path: str) -> tuple[str, ...]:
@@ -365,9 +385,11 @@ def _textsOf(option: Option, value: object, path: str) -> tuple[str, ...]:
             names = " or ".join(dict.fromkeys(_TYPE_NAMES[each] for each in option.types))
             if option.repeatable or option.separator:
                 names += ", or an array of those"
-            shown = "(value not shown)" if option.secret else f"is {quoted(item)}"
             raise ConfigError(
-                f"--{option.name} {shown} ({option.name} in {path!r}): must be {names}"
+                f"must be {names}",
+                option=option.name,
+                shown="" if option.secret else quoted(item),
+                place=_placeIn(path, option.name),
             )
         texts.append(str(item).lower() if isinstance(item, bool) else str(item))
     if option.separator and texts:

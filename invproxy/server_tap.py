@@ -29,6 +29,7 @@ from invproxy.admin.token import AdminToken
 from invproxy.endpoints import checkEndpoint
 from invproxy.errors import ConfigError
 from invproxy.http1.limits import Limits
+from invproxy.issuer_options import TABLE as ISSUER_TABLE
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
 from invproxy.parsers import choice, count, someSeconds, text, wholeSeconds
@@ -155,6 +156,7 @@ TABLE = (
     ),
     *ACCESS_TABLE,
     *VISITOR_TABLE,
+    *ISSUER_TABLE,
     switch(
         "insecure-open",
         "Allow open mode, where any agent may serve any backend, on an endpoint that others can"

@@ -14,6 +14,7 @@ from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.descriptions import kindOf
 from invproxy.endpoints import isReachable
 from invproxy.errors import ConfigError
+from invproxy.issuer_options import issuerAuthoritiesOf
 from invproxy.options import Option, Values, oneLine
 from invproxy.parsers import text
 
@@ -139,24 +140,25 @@ def _oidcOf(values: Values) -> OIDCSettings | None:
         raise values.fault(
             "oidc-client-id", "--oidc-issuer needs it; it is what the provider calls this proxy"
         )
-    path = values["oidc-client-secret-file"]
-    secret = None if path is None else _secretIn(values, path)
-    return OIDCSettings(url, values["oidc-client-id"], secret, values["oidc-user-claim"])
+    return OIDCSettings(
+        url,
+        values["oidc-client-id"],
+        _secretOf(values),
+        values["oidc-user-claim"],
+        issuerAuthoritiesOf(values),
+    )
 
 
-def _secretIn(values: Values, path: str) -> str:
+def _secretOf(values: Values) -> str | None:
     name = "oidc-client-secret-file"
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST_SECRET + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise values.fault(name, f"cannot be read: {why}") from None
+    content = values.contentOf(name, _LARGEST_SECRET)
+    if content is None:
+        return None
     try:
         secret = content.decode("utf-8").strip()
     except UnicodeDecodeError:
         secret = ""
-    if not secret or not secret.isprintable() or len(content) > _LARGEST_SECRET:
+    if not secret or not secret.isprintable():
         raise values.fault(name, "must hold the secret, and nothing else")
     return secret
 

@@ -141,7 +141,6 @@ class _Calls:
     def __init__(self, registry: Registry, audit: Audit) -> None:
         self._registry = registry
         self._audit = audit
-        self._creating: set[str] = set()
 
     async def list(self, request: Request) -> Answer:
         page = Page.fromQuery(request.args or {})
@@ -167,24 +166,13 @@ class _Calls:
 
     async def _put(self, record: Backend, request: Request) -> Answer:
         id = record.id
-        isThere = self._registry.get(id) is not None
         condition = _condition(request, "if-none-match")
-        creates = condition is not None
-        if creates:
-            if condition != "*":
-                raise Problem(
-                    400, "bad-parameter", "If-None-Match must be *", field="If-None-Match"
-                )
-            # Nothing else may create it between here and there.
-            if isThere or id in self._creating:
-                raise Problem(412, "precondition-failed", f"there is a backend {id!r} already")
-            self._creating.add(id)
-        try:
-            # Not what was there before: others may have their turn in between.
-            former = await self._registry.put(record, match=_condition(request, "if-match"))
-        finally:
-            if creates:
-                self._creating.discard(id)
+        if condition not in (None, "*"):
+            raise Problem(400, "bad-parameter", "If-None-Match must be *", field="If-None-Match")
+        # Not what was there before: others may have their turn in between.
+        former = await self._registry.put(
+            record, match=_condition(request, "if-match"), isNew=condition is not None
+        )
         action = "created" if former is None else "changed"
         self._audit.note(request, action, id, what=_differences(former, record))
         if former is not None:

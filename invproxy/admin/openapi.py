@@ -15,7 +15,13 @@ from invproxy.registry.records import MAX_END_USERS, MAX_HOSTS, MAX_PREFIX, MAX_
 
 Schema = dict[str, Any]
 
-_ID = r"^[0-9A-Za-z\-._~:@/]+$"
+_ID: Schema = {
+    "type": "string",
+    "pattern": r"^[0-9A-Za-z\-._~:@/]+$",
+    "minLength": 1,
+    "maxLength": 256,
+    "not": {"enum": [".", ".."]},
+}
 _TOKEN_NAME = r"^[0-9A-Za-z][0-9A-Za-z._@:\-]*$"
 
 _PROBLEMS = {
@@ -306,7 +312,7 @@ def _idParameter() -> Schema:
         "in": "path",
         "required": True,
         "description": "The ID of a backend; a / in it is %2F here.",
-        "schema": {"type": "string", "pattern": _ID, "minLength": 1, "maxLength": 256},
+        "schema": _ID,
     }
 
 
@@ -335,10 +341,7 @@ def _backendFields() -> dict[str, Schema]:
     user = {"type": "string", "maxLength": MAX_USER}
     return {
         "id": {
-            "type": "string",
-            "pattern": _ID,
-            "minLength": 1,
-            "maxLength": 256,
+            **_ID,
             "description": "What names it towards agents and administrators.",
             "examples": ["web"],
         },

@@ -178,7 +178,8 @@ class RegistryAgents:
         if text is None:
             raise unauthenticated("an agent's call without credentials")
         address = self._addressOf(head, peer)
-        self._throttle.check(address)
+        # Only what turns out to be wrong has to wait: nobody guesses a signature, and those behind the same address
+        # renew their JWTs all the time.
         if self._verifier is None or text.count(b".") != 2:
             raise self._refuse(
                 address, backend, unauthenticated("this token is not known, or not valid any more")
@@ -215,7 +216,14 @@ class RegistryAgents:
         failure.raiseException()
 
     def _refuse(self, address: IPeer | str, backend: str, fault: Fault) -> Fault:
+        """
+        Count a failure, of which the log tells.
+
+        @return: the fault to answer with.
+        @raise Fault: (too-many-attempts) if there were too many before.
+        """
         if fault.code is UNAUTHENTICATED:
+            self._throttle.check(address)
             self._throttle.fail(address)
             _log.info(
                 "agent at {peer} refused for {backend}: {why}",

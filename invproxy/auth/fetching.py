@@ -22,6 +22,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
+from invproxy.trust import tlsComplaintOf, trustRootOf
+
 _TIMEOUT = 10.0
 """Seconds that a whole answer may take."""
 
@@ -65,12 +67,16 @@ class Fetcher:
     Gets documents by treq.
     """
 
-    def __init__(self, reactor: IReactorTime, client: Any = None) -> None:
+    def __init__(
+        self, reactor: IReactorTime, client: Any = None, *, authorities: bytes | None = None
+    ) -> None:
         """
         @param reactor: the reactor.
         @param client: what to use instead of treq's client, in tests.
+        @param authorities: PEM of the certificates to trust; L{None} for those of the system.
         """
         self._reactor = reactor
+        self._authorities = authorities
         self._client = client
 
     def __call__(self, url: str) -> Deferred[bytes]:
@@ -113,8 +119,8 @@ class Fetcher:
             from treq.client import HTTPClient
             from twisted.web.client import Agent
 
-            agent = Agent.usingEndpointFactory(self._reactor, _Endpoints(self._reactor))
-            self._client = HTTPClient(agent)
+            endpoints = _Endpoints(self._reactor, self._authorities)
+            self._client = HTTPClient(Agent.usingEndpointFactory(self._reactor, endpoints))
         try:
             response = await self._client.request(
                 method,
@@ -137,13 +143,15 @@ class _Endpoints:
     Says where a URL leads, as C{twisted.web} does by itself.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, authorities: bytes | None) -> None:
         from twisted.web.client import BrowserLikePolicyForHTTPS
         from twisted.web.iweb import IAgentEndpointFactory
 
         directlyProvides(self, IAgentEndpointFactory)
         self._reactor = reactor
-        self._policy = BrowserLikePolicyForHTTPS()
+        self._policy = BrowserLikePolicyForHTTPS(
+            None if authorities is None else trustRootOf(authorities)
+        )
 
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
         """
@@ -151,7 +159,8 @@ class _Endpoints:
         """
         endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=_TIMEOUT)
         if uri.scheme == b"https":
-            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+            options = self._policy.creatorForNetloc(uri.host, uri.port)
+            endpoint = wrapClientTLS(options, endpoint, clock=self._reactor)
         return _Quiet(endpoint)
 
 
@@ -225,4 +234,5 @@ def _textOf(error: Exception) -> str:
     reasons = getattr(error, "reasons", None)
     if reasons:
         return _textOf(reasons[0].value)  # twisted.web wraps what happened in a list of failures
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    complaint = tlsComplaintOf(error, "--issuer-ca")
+    return (complaint or f"{type(error).__name__}: {' '.join(str(error).split())}")[:300]

@@ -86,7 +86,7 @@ def parseKeys(document: bytes) -> Sequence[_Known]:
     """
     Read a set of keys; those that are not for signatures, or not public, are passed over.
 
-    @raise ValueError: if it is none, or has no key that can be used; the text says why.
+    @raise ValueError: if it is none; the text says why.
     """
     found = []
     keys = _objectOf(document).get("keys")
@@ -108,8 +108,6 @@ def parseKeys(document: bytes) -> Sequence[_Known]:
         except (JoseError, ValueError, TypeError, KeyError):
             continue
         found.append(_Known(key, each.get("kid"), kind, curve, each.get("alg")))
-    if not found:
-        raise ValueError("it has no key that can be used")
     return found
 
 
@@ -207,7 +205,7 @@ class Keys:
 
     def _settled(self, kid: object, alg: str) -> Sequence[PublicKey]:
         found = self._matching(kid, alg)
-        if not found and (self._keys is None or self._problem):
+        if not found and (not self._keys or self._problem):
             raise Fault(ISSUER_UNAVAILABLE)
         return found
 
@@ -249,6 +247,9 @@ class Keys:
             self._thumbprints = frozenset(known.key.thumbprint() for known in self._keys)
             self._document = document
             self.generation += 1
+        if not self._keys:
+            # An issuer that has withdrawn all of them means that; those known before are forgotten.
+            raise ValueError("it has no key that can be used")
         self._fetchedAt = self._clock.seconds()
         if self._problem:
             _log.info("keys of {issuer} fetched after all", issuer=self._name())
@@ -264,7 +265,7 @@ class Keys:
                 issuer=self._name(),
                 why=problem,
                 then="those known go on"
-                if self._keys is not None
+                if self._keys
                 else "agents that come with a JWT get 503 until they can",
             )
         self._problem = problem

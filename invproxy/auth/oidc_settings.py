@@ -16,9 +16,11 @@ class OIDCSettings:
     @ivar clientID: our name there.
     @ivar secret: our secret there, or L{None}: then PKCE alone protects the code.
     @ivar userClaim: which claim names end users; of C{email} must be said that it is verified.
+    @ivar authorities: PEM certificates to trust for it, or L{None} for those of the system.
     """
 
     issuer: str
     clientID: str
     secret: str | None = field(default=None, repr=False)
     userClaim: str = "email"
+    authorities: bytes | None = field(default=None, repr=False)

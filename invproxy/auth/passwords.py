@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from invproxy.errors import ConfigError
+from invproxy.files import readSmall
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -37,6 +38,9 @@ _COST = (15, 8, 1)
 
 _MOST_MEMORY = 256 << 20
 """Bytes that one check may take: a line that asks for more is a slip."""
+
+LONGEST = 1024
+"""Characters of a password: longer ones would cost those who do not know any, too."""
 
 _LARGEST_FILE = 16 << 20
 _AT_ONCE = 2
@@ -107,6 +111,19 @@ def _prepared(password: bytes | str) -> bytes:
         return unicodedata.normalize("NFC", text).encode("utf-8")
     except UnicodeError:
         return password if isinstance(password, bytes) else password.encode("utf-8", "replace")
+
+
+def _isTooLong(password: bytes) -> bool:
+    """
+    Say whether this is longer than any password is: bringing it into one form takes time by the square of its length,
+    in which no other thread runs.
+    """
+    if len(password) <= LONGEST:
+        return False
+    try:
+        return len(password) > 4 * LONGEST or len(password.decode("utf-8")) > LONGEST
+    except UnicodeDecodeError:
+        return True
 
 
 def _base64(data: bytes) -> str:
@@ -200,12 +217,9 @@ def readPasswords(path: str) -> dict[str, Hashed]:
     @raise ConfigError: if it cannot be read or a line is wrong.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise ConfigError(f"{path!r} cannot be read: {error.strerror}") from None
-    if len(content) > _LARGEST_FILE:
-        raise ConfigError(f"{path!r} is larger than {_LARGEST_FILE} bytes")
+        content = readSmall(path, _LARGEST_FILE)
+    except ConfigError as error:
+        raise ConfigError(f"{path!r} {error}") from None
     try:
         return parsePasswords(content.decode("utf-8"))
     except UnicodeDecodeError:
@@ -255,6 +269,8 @@ class ScryptFileChecker:
 
     def _check(self, username: bytes, password: bytes) -> bool:
         # In a thread. Whether the user exists must not show in how long this takes.
+        if _isTooLong(password):
+            return False
         users = self._refreshed()
         try:
             hashed = users.get(username.decode("utf-8"))

@@ -5,13 +5,15 @@ C{invproxy backends}: who may visit what, and where.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from invproxy.cli.failures import Failed, Refused
-from invproxy.cli.session import Session, asJSON, connection, hint, showJSON, showTable
+from invproxy.cli.session import Session, asJSON, connection, hint, say, showJSON, showTable
 from invproxy.cli.tables import pairs, printable
 from invproxy.cli.times import relative
 
@@ -81,7 +83,12 @@ def completeBackend(context: click.Context, parameter: click.Parameter, begun: s
         records = session.ask(lambda client: client.backends())
     except Exception:
         return []
-    return [record["id"] for record in records if str(record["id"]).startswith(begun)]
+    ids = [str(record["id"]) for record in records]
+    # A shell takes other things than IDs for more than words.
+    return [id for id in ids if id.startswith(begun) and _isID(id)]
+
+
+_isID = re.compile(r"[0-9A-Za-z\-._~:@/]+", re.ASCII).fullmatch
 
 
 backendArgument = click.argument("backend", metavar="BACKEND", shell_complete=completeBackend)
@@ -144,13 +151,13 @@ def showCommand(session: Session, backend: str, asJSON: bool) -> None:
     async def both(client: AdminClient) -> tuple[Record, list[Any]]:
         return (await client.backend(backend)).value, await client.tokens(backend)
 
-    record, tokens = _asked(session, both)
+    record, tokens = asked(session, both)
     if asJSON:
         showJSON(record)
         return
     _show(record, session.now(), [str(token["name"]) for token in tokens])
     if not tokens and not record.get("backendUser"):
-        hint(f"No agent can serve it yet: invproxy token create {record['id']} NAME")
+        hint(f"No agent can serve it yet: invproxy token create {backend} NAME")
 
 
 def _show(record: Mapping[str, Any], now: float, tokens: Sequence[str] | None = None) -> None:
@@ -168,10 +175,21 @@ def _show(record: Mapping[str, Any], now: float, tokens: Sequence[str] | None = 
     click.echo(pairs(entries), nl=False)
 
 
-def _asked(session: Session, work: Callable[[AdminClient], Any]) -> Any:
+def asked(
+    session: Session,
+    work: Callable[[AdminClient], Any],
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """
+    Ask the admin API, and say in the words of the command line what it refuses.
+
+    @param texts: what to say instead, by the codes of its problems.
+    """
     try:
         return session.ask(work)
     except Refused as error:
+        if error.code in texts:
+            raise Failed(texts[error.code]) from None
         raise explained(error) from None
 
 
@@ -237,18 +255,18 @@ def addCommand(
     setVisitors(record, users)
     record["pathPrefixes"] = list(pathPrefixes) or ["/"]
     record["hosts"] = list(hosts)
-    try:
-        made = session.ask(lambda client: client.create(record)).value
-    except Refused as error:
-        if error.code == "precondition-failed":
-            raise Failed(
-                f"there is a backend {id!r} already: invproxy backends edit {id} changes it"
-            ) from None
-        raise explained(error) from None
+    made = asked(
+        session,
+        lambda client: client.create(record),
+        {
+            "precondition-failed": f"there is a backend {id!r} already:"
+            f" invproxy backends edit {id} changes it"
+        },
+    ).value
     if asJSON:
         showJSON(made)
         return
-    click.echo(f"Backend {id} is added.")
+    say(f"Backend {id} is added.")
     if not backendUser:
         hint(f"Its agent needs a token: invproxy token create {id} NAME")
 
@@ -287,20 +305,20 @@ def editCommand(
         reply: Record = (await client.replace(backend, record, shown.etag)).value
         return reply
 
-    try:
-        record = session.ask(change)
-    except Refused as error:
-        if error.code == "precondition-failed":
-            raise Failed(
-                f"backend {backend!r} was changed by somebody else meanwhile: try again"
-            ) from None
-        raise explained(error) from None
+    record = asked(
+        session,
+        change,
+        {
+            "precondition-failed": f"backend {backend!r} was changed by somebody else meanwhile:"
+            " try again"
+        },
+    )
     if asJSON:
         showJSON(record)
     elif record is None:
-        click.echo(f"Backend {printable(backend)} is as it was.")
+        say(f"Backend {backend} is as it was.")
     else:
-        click.echo(f"Backend {printable(backend)} is changed.")
+        say(f"Backend {backend} is changed.")
         _show(record, session.now())
 
 
@@ -364,5 +382,5 @@ def removeCommand(session: Session, backend: str, yes: bool) -> None:
             abort=True,
             err=True,
         )
-    _asked(session, lambda client: client.remove(backend))
-    click.echo(f"Backend {printable(backend)} is removed.")
+    asked(session, lambda client: client.remove(backend))
+    say(f"Backend {backend} is removed.")

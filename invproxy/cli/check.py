@@ -4,7 +4,6 @@ C{invproxy check}: what is wrong with a configuration, before anything is starte
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import click
 
 from invproxy.cli.failures import REFUSED, Failed
-from invproxy.cli.session import asJSON, counted, showJSON
-from invproxy.cli.tables import printable
+from invproxy.cli.session import asJSON, counted, say, showJSON
 from invproxy.errors import ConfigError
 
 SERVER = "server"
@@ -51,17 +49,17 @@ def check(context: click.Context, config: str, role: str | None, asJSON: bool) -
 
 
 def _show(config: str, role: str, errors: list[str], warnings: list[str], isAll: bool) -> None:
-    click.echo(f"{printable(config)}: options of twist invproxy-{role}")
+    say(f"{config}: options of twist invproxy-{role}")
     for kind, texts in (("error", errors), ("warning", warnings)):
         for text in texts:
-            click.echo(f"  {kind}: {printable(text)}")
+            say(f"  {kind}: {text}")
     if errors:
         again = "" if isAll else "; whether all goes together is looked at once they are right"
-        click.echo(f"{counted(len(errors), 'error')}{again}.")
+        say(f"{counted(len(errors), 'error')}{again}.")
     elif warnings:
-        click.echo(f"It can be used; {counted(len(warnings), 'warning')}.")
+        say(f"It can be used; {counted(len(warnings), 'warning')}.")
     else:
-        click.echo("Nothing is wrong with it.")
+        say("Nothing is wrong with it.")
 
 
 def _keysOf(path: str) -> frozenset[str]:
@@ -104,7 +102,7 @@ def _findings(path: str, role: str) -> tuple[list[str], list[str], bool]:
     faults = type(options).faultsIn(path)
     if faults:
         # Whether the others go together is not known before these are right.
-        return [_plain(error, path) for error in faults], [], False
+        return [_plain(error) for error in faults], [], False
     options.given["config"] = [path]
     try:
         if role == SERVER:
@@ -112,13 +110,14 @@ def _findings(path: str, role: str) -> tuple[list[str], list[str], bool]:
             return [], list(server_tap.planOf(options, {}, object()).warnings), True
         agent_tap.planOf(options, {})
     except ConfigError as error:
-        return [_plain(error, path)], [], True
+        return [_plain(error)], [], True
     return [], [], True
 
 
-def _plain(error: ConfigError, path: str) -> str:
+def _plain(error: ConfigError) -> str:
     """
     Leave out where it stands, which is clear here.
     """
-    text = re.sub(rf" \([a-z0-9-]+ in {re.escape(repr(path))}\)", "", str(error))
-    return text.replace(f"--config is {path!r} (the file): ", "it ", 1)
+    from invproxy.options import CONFIG
+
+    return f"it {error.complaint}" if error.option == CONFIG.name else error.withoutPlace()

@@ -25,7 +25,6 @@ from twisted.internet.error import (
     TimeoutError as ConnectTimeout,
 )
 from twisted.internet.interfaces import IConsumer, IReactorTime
-from twisted.internet.ssl import trustRootFromCertificates
 from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
@@ -39,6 +38,8 @@ from zope.interface import implementer
 
 from invproxy import __version__
 from invproxy.cli.failures import Failed, Refused, Unreachable
+from invproxy.errors import ConfigError
+from invproxy.trust import tlsComplaintOf, trustRootOf
 
 _TIMEOUT = 30.0
 """Seconds that one answer may take."""
@@ -49,6 +50,7 @@ _LARGEST = 16 << 20
 
 _MOST_PAGES = 1000
 
+_isToken = re.compile(r"[\x21-\x7e]+", re.ASCII).fullmatch
 _next = re.compile(r'<([^>]*)>\s*;\s*rel="next"').search
 
 
@@ -130,12 +132,10 @@ def agentFor(reactor: Any, admin: str, authorities: bytes | None) -> IAgent:
         return cast(IAgent, Agent.usingEndpointFactory(reactor, _UNIXEndpoints(reactor, path)))
     if authorities is None:
         return Agent(reactor, connectTimeout=_CONNECT_TIMEOUT)
-    from twisted.internet.ssl import Certificate
-
-    blocks = re.findall(
-        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", authorities, re.DOTALL
-    )
-    trusted = trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    try:
+        trusted = trustRootOf(authorities)
+    except ConfigError as error:
+        raise Failed(f"--admin-ca {error}") from None
     return Agent(reactor, BrowserLikePolicyForHTTPS(trusted), connectTimeout=_CONNECT_TIMEOUT)
 
 
@@ -339,16 +339,29 @@ class AdminClient:
         Make a token.
         """
         wanted = {"name": name} if expires is None else {"name": name, "expires": expires}
-        return (await self.request("POST", f"{_pathOf(id)}/tokens", wanted)).value
+        made = (await self.request("POST", f"{_pathOf(id)}/tokens", wanted)).value
+        text = made.get("token") if isinstance(made, dict) else None
+        if not isinstance(text, str) or not _isToken(text):
+            raise Failed("the admin API did not answer with a token: is it of another version?")
+        return made
 
     async def revoke(self, id: str, name: str) -> None:
         """
         Revoke one.
         """
-        await self.request("DELETE", f"{_pathOf(id)}/tokens/{quote(name, safe='')}")
+        path = f"{_pathOf(id)}/tokens"
+        if name in _STEPS:
+            raise Refused(404, "no-such-token", f"{id!r} has no token {name!r}")
+        await self.request("DELETE", f"{path}/{quote(name, safe='')}")
+
+
+_STEPS = (".", "..")
+"""What would be a step through an address, however it is encoded, and is the name of nothing."""
 
 
 def _pathOf(id: str) -> str:
+    if id in _STEPS:
+        raise Refused(404, "no-such-backend", f"there is no backend {id!r}")
     return f"/api/backends/{quote(id, safe='')}"
 
 
@@ -369,22 +382,10 @@ def _plain(error: object) -> str:
 
 def _reasonOf(error: BaseException) -> str:
     """
-    Say why an answer did not come: what went wrong first is wrapped several times, and TLS tells it in a list.
+    Say why an answer did not come: what went wrong first is wrapped several times.
     """
     reasons = getattr(error, "reasons", None)
     while reasons:
         error = reasons[0].value
         reasons = getattr(error, "reasons", None)
-    told = error.args[0] if error.args else ""
-    if isinstance(told, list) and told:
-        why = str(told[0][-1])
-        return _TLS.get(why, f"TLS fails: {why}")
-    return _plain(error)
-
-
-_TLS = {
-    "wrong version number": "it does not speak TLS (is it http:// there?)",
-    "certificate verify failed": "its certificate is not of an authority that is trusted here;"
-    " --admin-ca names others",
-}
-"""What TLS says that a person may not understand."""
+    return tlsComplaintOf(error, "--admin-ca") or _plain(error)

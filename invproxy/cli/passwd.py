@@ -13,12 +13,8 @@ from contextlib import suppress
 import click
 
 from invproxy.cli.failures import Failed
-from invproxy.cli.session import hint
-from invproxy.cli.tables import printable
+from invproxy.cli.session import hint, say
 from invproxy.errors import ConfigError
-
-_LONGEST = 1024
-"""Characters of a password: hashing longer ones would cost those who do not know any, too."""
 
 
 @click.command(short_help="Set the password of an end user in a file.")
@@ -48,7 +44,7 @@ def passwd(file: str, user: str, fromStdin: bool, delete: bool) -> None:
         if user not in known:
             raise Failed(f"{file!r} has no user {user!r}")
         _write(file, [line for line in lines if not line.startswith(f"{user}:")])
-        click.echo(f"User {printable(user)} is taken out of {printable(file)}.")
+        say(f"User {user} is taken out of {file}.")
         return
     made = f"{user}:{hashPassword(_password(fromStdin))}"
     if user in known:
@@ -58,21 +54,23 @@ def passwd(file: str, user: str, fromStdin: bool, delete: bool) -> None:
     isNew = not os.path.exists(file)
     _write(file, lines)
     done = "changed in" if user in known else "added to"
-    click.echo(f"User {printable(user)} is {done} {printable(file)}.")
+    say(f"User {user} is {done} {file}.")
     if isNew:
         hint(f"Let the server know it: --auth scrypt-file:{file}")
 
 
 def _password(fromStdin: bool) -> str:
+    from invproxy.auth.passwords import LONGEST
+
     if fromStdin:
-        text = sys.stdin.readline(_LONGEST + 2)
+        text = sys.stdin.readline(LONGEST + 2)
         password = text.removesuffix("\n").removesuffix("\r")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     if not password:
         raise Failed("the password is empty, nothing is changed")
-    if len(password) > _LONGEST:
-        raise Failed(f"the password is longer than {_LONGEST} characters, nothing is changed")
+    if len(password) > LONGEST:
+        raise Failed(f"the password is longer than {LONGEST} characters, nothing is changed")
     if "\0" in password:
         raise Failed("the password has a NUL character, nothing is changed")
     return password

@@ -19,7 +19,9 @@ import click
 from attrs import define, field
 
 from invproxy.cli.failures import Failed
-from invproxy.cli.tables import table
+from invproxy.cli.tables import printable, table
+from invproxy.errors import ConfigError
+from invproxy.files import readSmall
 
 if TYPE_CHECKING:
     from invproxy.cli.client import AdminClient
@@ -33,7 +35,6 @@ Work = Callable[[Any], Coroutine[Any, Any, T]]
 """What is done with a reactor."""
 
 _isToken = re.compile(r"[\x21-\x7e]{1,8192}", re.ASCII).fullmatch
-_LARGEST_FILE = 1 << 20
 
 
 def runInReactor(work: Work[T]) -> T:
@@ -125,14 +126,9 @@ class Session:
 
 def _read(path: str, option: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise Failed(f"{option} {path!r} cannot be read: {why}") from None
-    if len(content) > _LARGEST_FILE:
-        raise Failed(f"{option} {path!r} is larger than 1 MiB")
-    return content
+        return readSmall(path)
+    except ConfigError as error:
+        raise Failed(f"{option} {path!r} {error}") from None
 
 
 def _isOverheard(admin: str) -> bool:
@@ -244,11 +240,18 @@ def showTable(headings: list[str], rows: list[list[str]]) -> None:
     click.echo(table(headings, rows, width), nl=False)
 
 
+def say(text: str) -> None:
+    """
+    Say something in one line on stdout, whoever has made up what is in it.
+    """
+    click.echo(printable(text))
+
+
 def hint(text: str) -> None:
     """
-    Say what a person may want to know, on stderr, so that what programs read stays what it is.
+    Say what a person may want to know, in one line on stderr, so that what programs read stays what it is.
     """
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invproxy.cli.session import Session, asJSON, connection, counted, hint, showJSON, showTable
+from invproxy.cli.session import (
+    Session,
+    asJSON,
+    connection,
+    counted,
+    hint,
+    say,
+    showJSON,
+    showTable,
+)
 from invproxy.cli.times import relative, since, span
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ def status(session: Session, asJSON: bool) -> None:
     if asJSON:
         showJSON(found)
         return
-    click.echo(
+    say(
         f"The proxy is {'ready' if found['ready'] else 'not ready'}, up for"
         f" {span(found['uptimeSeconds'])}, {_registry(found.get('registry', {}), len(records))}."
     )

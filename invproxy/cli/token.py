@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
-from invproxy.cli.backends import backendArgument, explained
+from invproxy.cli.backends import asked, backendArgument, explained
 from invproxy.cli.failures import Failed, Refused
-from invproxy.cli.session import Session, asJSON, connection, hint, showJSON, showTable
-from invproxy.cli.tables import printable
+from invproxy.cli.session import Session, asJSON, connection, hint, say, showJSON, showTable
 from invproxy.cli.times import expiry, relative
 
 
@@ -61,7 +60,7 @@ def createCommand(
     try:
         made = session.ask(lambda client: client.mint(backend, name, until))
         if file is not None:
-            os.write(file, f"{made['token']}\n".encode())
+            _fill(file, made["token"], f"invproxy token revoke {backend} {name}")
     except BaseException as error:
         if path is not None:
             with suppress(OSError):
@@ -91,6 +90,16 @@ def _create(path: str) -> int:
         raise Failed(f"--file {path!r} cannot be made: {why}") from None
 
 
+def _fill(file: int, secret: str, remedy: str) -> None:
+    try:
+        os.write(file, f"{secret}\n".encode("ascii"))
+    except OSError as error:
+        raise Failed(
+            f"the token could not be written, and nobody has it now: {error.strerror}; {remedy}"
+            " frees its name"
+        ) from None
+
+
 def _tell(made: Any, backend: str, path: str | None, asJSON: bool) -> None:
     expires = made.get("expires")
     until = f"valid until {expires}" if expires else "valid until it is revoked"
@@ -105,7 +114,7 @@ def _tell(made: Any, backend: str, path: str | None, asJSON: bool) -> None:
         click.echo(made["token"])
         hint("Put it into a file, and start the agent with --token-file FILE:")
     else:
-        click.echo(f"Token {made['name']} of backend {backend}, {until}, is in {printable(path)}.")
+        say(f"Token {made['name']} of backend {backend}, {until}, is in {path}.")
         hint("Start the agent with it:")
     hint(
         f"  twist invproxy-agent --proxy URL --backend {backend} --origin http://localhost:PORT"
@@ -122,16 +131,11 @@ def listCommand(session: Session, backend: str, asJSON: bool) -> None:
     """
     List the tokens of a backend. What they are is not kept, and cannot be shown.
     """
-    try:
-        tokens = session.ask(lambda client: client.tokens(backend))
-    except Refused as error:
-        raise explained(error) from None
+    tokens = asked(session, lambda client: client.tokens(backend))
     if asJSON:
         showJSON(tokens)
     elif not tokens:
-        hint(
-            f"Backend {printable(backend)} has no tokens: invproxy token create {printable(backend)} NAME"
-        )
+        hint(f"Backend {backend} has no tokens: invproxy token create {backend} NAME")
     else:
         now = session.now()
         showTable(
@@ -164,12 +168,12 @@ def revokeCommand(session: Session, backend: str, name: str) -> None:
     """
     Revoke a token. Agents that use it are cut off at once.
     """
-    try:
-        session.ask(lambda client: client.revoke(backend, name))
-    except Refused as error:
-        if error.code == "no-such-token":
-            raise Failed(
-                f"{error.message}; invproxy token list {backend} shows those there are"
-            ) from None
-        raise explained(error) from None
-    click.echo(f"Token {printable(name)} of backend {printable(backend)} is revoked.")
+    asked(
+        session,
+        lambda client: client.revoke(backend, name),
+        {
+            "no-such-token": f"{backend!r} has no token {name!r};"
+            f" invproxy token list {backend} shows those there are"
+        },
+    )
+    say(f"Token {name} of backend {backend} is revoked.")

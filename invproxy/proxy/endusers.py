@@ -72,5 +72,6 @@ def endUsersOf(
     from invproxy.auth.oidc import Provider
     from invproxy.proxy.signin import pagesOf
 
-    provider = Provider(clock, fetcher or Fetcher(clock), oidc)
+    fetcher = fetcher or Fetcher(clock, authorities=oidc.authorities)
+    provider = Provider(clock, fetcher, oidc)
     return EndUsers(visitors, pagesOf(clock, visitors, sessions, provider))

@@ -15,7 +15,7 @@ from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -30,6 +30,7 @@ from invproxy.errors import FORBIDDEN, METHOD_NOT_ALLOWED, SIGN_IN_FAILED, Fault
 from invproxy.http1.fields import value
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IPeer, IUpload
+from invproxy.page import page
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.proxy.visiting import SIGN_IN as SIGN_IN_PATH
 from invproxy.proxy.visiting import redirect
@@ -48,27 +49,6 @@ _EXPIRED = (
     "It was begun in another browser, or too long ago, or cookies are off here."
     " Open /.invproxy/sign-in to try again."
 )
-
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{content}
-</main>
-</body>
-</html>
-"""
 
 _PAGE_FIELDS = (
     b"\r\nContent-Type: text/html; charset=utf-8"
@@ -146,7 +126,7 @@ class _Page(StreamResource):
     def _render(
         self, head: RequestHead, answer: IAnswer, title: str, content: str, block: bytes = b""
     ) -> IUpload:
-        body = _PAGE.format(title=title, content=content).encode()
+        body = page(title, content).encode()
         return answerAtOnce(head, answer, 200, b"OK", body, _PAGE_FIELDS + block)
 
 
@@ -220,8 +200,9 @@ class CallbackPage(_Page):
         )
 
         def count(outcome: object) -> object:
-            fault = getattr(outcome, "value", None)
-            if isinstance(fault, Fault) and fault.code is SIGN_IN_FAILED:
+            error = getattr(outcome, "value", None)
+            isRefused = isinstance(error, Fault) and error.code is SIGN_IN_FAILED
+            if isRefused or isinstance(error, CancelledError):  # who has left has asked as well
                 throttle.fail(client)
             else:
                 throttle.succeed(client)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
+from itertools import product
 
 from attrs import field, frozen
 
@@ -162,7 +163,8 @@ def canonicalHost(host: str | bytes) -> str:
 def canonicalPath(path: str | bytes) -> bytes:
     """
     Bring a path into the form in which paths are compared (RFC 3986, section 6.2.2): what need not be
-    percent-encoded is not, what must be is, in capital digits. Dot segments stay: they are the backend's to resolve.
+    percent-encoded in a segment is not, what must be is, in capital digits. An encoded C{;} stays as it is, as a plain
+    one may end the segment's name. Dot segments stay: they are the backend's to resolve.
     """
     if isinstance(path, str):
         path = path.encode("utf-8", "surrogateescape")
@@ -172,14 +174,26 @@ def canonicalPath(path: str | bytes) -> bytes:
     return path if path.isascii() else _BEYOND_ASCII.sub(_encodeOne, path)
 
 
-_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ENCODED = re.compile(rb"%(?:[0-9A-Fa-f]{2})?")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PLAIN = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@"
+)
+"""What may stand in a segment of a path (RFC 3986, section 3.3), all but C{;}."""
+
+
+def _formOf(digits: bytes) -> bytes:
+    code = int(digits, 16)
+    return bytes((code,)) if code in _PLAIN else b"%%%02X" % code
+
+
+_DIGITS = b"0123456789ABCDEFabcdef"
+_FORMS = {b"%%%c%c" % pair: _formOf(bytes(pair)) for pair in product(_DIGITS, _DIGITS)}
+_FORMS[b"%"] = b"%25"
 
 
 def _decodeOne(found: re.Match[bytes]) -> bytes:
-    code = int(found[1], 16)
-    return bytes((code,)) if code in _UNRESERVED else found[0].upper()
+    return _FORMS[found[0]]
 
 
 def _encodeOne(found: re.Match[bytes]) -> bytes:
@@ -215,9 +229,11 @@ def parseBackend(obj: object, *, id: str | None = None) -> Backend:
     named = given.get("id", id)
     if named is None:
         raise InvalidRecord("id", "is missing")
-    if not isinstance(named, str) or not (named.isascii() and isBackendID(named.encode("ascii"))):
+    if not isinstance(named, str) or not _isID(named):
         raise InvalidRecord(
-            "id", "must be 1 to 256 of the letters a to z and A to Z, digits, and - . _ ~ : @ /"
+            "id",
+            "must be 1 to 256 of the letters a to z and A to Z, digits, and - . _ ~ : @ /,"
+            " but not . or ..",
         )
     if id is not None and named != id:
         raise InvalidRecord("id", "must be the one in the address, or left out")
@@ -248,6 +264,11 @@ _WHO = (
     "or endUsers must say who may visit it: a user, *@example.com for a domain, or allUsers for"
     " everybody"
 )
+
+
+def _isID(text: str) -> bool:
+    # In an address dots alone are steps through it, however they are encoded (RFC 3986, section 5.2.4).
+    return text.isascii() and isBackendID(text.encode("ascii")) and text not in (".", "..")
 
 
 def parseToken(obj: object) -> TokenRequest:

@@ -16,8 +16,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, DeferredLock, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -34,6 +34,7 @@ from invproxy.registry.changes import (
     Revoked,
     Unavailable,
 )
+from invproxy.registry.loading import Loading
 from invproxy.registry.records import (
     Backend,
     InvalidRecord,
@@ -46,6 +47,7 @@ from invproxy.registry.records import (
     renderBackend,
 )
 from invproxy.registry.routes import RouteTable
+from invproxy.registry.turns import Turns
 from invproxy.registry.uses import LastUses
 
 __all__ = [
@@ -67,10 +69,6 @@ _T = TypeVar("_T")
 
 SECRET_PREFIX = "ivp_"
 """With what every token begins, so that scanners for leaked secrets can tell it."""
-
-_SHORTEST_RETRY = 1.0
-_LONGEST_RETRY = 60.0
-"""Seconds between attempts to load, of which each waits twice as long as the one before."""
 
 _MAX_WAITING = 1000
 """How many changes may wait for the store."""
@@ -106,18 +104,15 @@ class Registry:
         self._clock = clock
         self._maxBackends = maxBackends
         self._maxTokens = maxTokens
-        self._jitter = jitter
         self._backends: dict[str, Backend] = {}
         self._tokens: dict[str, dict[str, Token]] = {}
         self._digests: dict[bytes, Token] = {}
         self._routes = RouteTable()
         self._sorted: list[str] | None = None
-        self._lock = DeferredLock()
-        self._waiting = 0
+        self._turns = Turns()
         self._observers: dict[object, Callable[[Change], None]] = {}
         self._uses = LastUses(store, clock, self._note)
-        self._retry: IDelayedCall | None = None
-        self._retries = 0
+        self._loading = Loading(store, self._adopt, self._loadAgain, clock, jitter)
         self._isStopping = False
 
     # Life.
@@ -128,23 +123,15 @@ class Registry:
 
         @return: fires when it was loaded, or when the first attempt failed; C{isLoaded} tells which.
         """
-        return self._inTurn(self._load)
+        return self._turns.take(self._load)
 
     async def _load(self) -> None:
-        if self.isLoaded or self._isStopping:
-            return
-        try:
-            await self._store.open()
-            self._adopt(*await self._store.load())
-        except Exception as error:
-            await self._store.close()
-            self._loadFailed(error)
-            return
-        self.isLoaded = True
-        if self._retries:
-            _log.info("Registry loaded after all: {count} backends.", count=len(self._backends))
-        self._retries = 0
-        self.problem = ""
+        if not self.isLoaded and not self._isStopping:
+            self.isLoaded = await self._loading.attempt()
+            self.problem = self._loading.problem
+
+    def _loadAgain(self) -> None:
+        self._turns.take(self._load).addErrback(_logFailure)
 
     def _adopt(self, backends: Sequence[Backend], tokens: Sequence[Token]) -> None:
         self._backends = {backend.id: backend for backend in backends}
@@ -157,21 +144,6 @@ class Registry:
         for token in tokens:
             self._tokens[token.backend][token.name] = self._digests[token.digest] = token
 
-    def _loadFailed(self, error: Exception) -> None:
-        text = _textOf(error)
-        delay = min(_LONGEST_RETRY, _SHORTEST_RETRY * float(2 ** min(self._retries, 16)))
-        self._retries += 1
-        if text != self.problem:
-            _log.error("Registry not loaded, it is tried again and again: {text}", text=text)
-        self.problem = text
-        if not self._isStopping:
-            delay *= 0.5 + self._jitter() / 2
-            self._retry = self._clock.callLater(delay, self._loadAgain)
-
-    def _loadAgain(self) -> None:
-        self._retry = None
-        self._inTurn(self._load).addErrback(_logFailure)
-
     def stop(self) -> Deferred[None]:
         """
         Finish the changes that are under way, write what is known of last uses, and close the store.
@@ -179,10 +151,8 @@ class Registry:
         @return: fires when it is closed.
         """
         self._isStopping = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        return self._inTurn(self._stop)
+        self._loading.stop()
+        return self._turns.take(self._stop)
 
     async def _stop(self) -> None:
         await self._uses.stop()
@@ -284,23 +254,28 @@ class Registry:
 
     # Changing.
 
-    async def put(self, record: Backend, *, match: str | None = None) -> Backend | None:
+    async def put(
+        self, record: Backend, *, match: str | None = None, isNew: bool = False
+    ) -> Backend | None:
         """
         Create a record, or replace the one with its ID; tokens and last use stay.
 
         @param record: the record; its C{lastUsed} is ignored.
         @param match: the value of If-Match, if the change is to depend on what is there.
+        @param isNew: whether there must be none yet.
         @return: the record in whose place it came, or L{None} if it is new.
         @raise InvalidRecord: if it is not what can be a record.
-        @raise PreconditionFailed: if C{match} does not hold.
+        @raise PreconditionFailed: if C{match} or C{isNew} does not hold.
         @raise Conflict: if there are as many as there may be.
         @raise Unavailable: if the store did not take it.
         """
         checked = parseBackend(renderBackend(record))
-        return await self._change(partial(self._put, checked, match))
+        return await self._change(partial(self._put, checked, match, isNew))
 
-    async def _put(self, record: Backend, match: str | None) -> Backend | None:
+    async def _put(self, record: Backend, match: str | None, isNew: bool) -> Backend | None:
         former = self._checkMatch(record.id, match)
+        if isNew and former is not None:
+            raise PreconditionFailed(f"there is a backend {record.id!r} already")
         if former is None and len(self._backends) >= self._maxBackends:
             raise Conflict(
                 f"there are {self._maxBackends} backends, and may be no more: remove some"
@@ -417,24 +392,9 @@ class Registry:
         """
         Make a change after all that were asked for before it.
         """
-        if self._waiting >= _MAX_WAITING:
+        if self._turns.waiting >= _MAX_WAITING:
             return fail(Unavailable("too many changes wait for the store: try again"))
-        return self._inTurn(work)
-
-    def _inTurn(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> Deferred[_T]:
-        """
-        Do something after all that was begun before it. Once asked for it is brought to its end, even if nobody waits
-        for that any more: store and memory must not come apart because a client hung up.
-        """
-        outcome: Deferred[_T] = Deferred()
-        self._waiting += 1
-
-        def settle(result: _T | Failure) -> None:
-            self._waiting -= 1
-            outcome.callback(result)  # dropped if the waiting was cancelled
-
-        self._lock.run(lambda: Deferred.fromCoroutine(work())).addBoth(settle)
-        return outcome
+        return self._turns.take(work)
 
     async def _write(self, written: Deferred[None]) -> None:
         try:
@@ -494,10 +454,6 @@ class Registry:
 
 def _noBackend(id: str) -> str:
     return f"there is no backend {id[:100]!r}"
-
-
-def _textOf(error: Exception) -> str:
-    return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
 
 
 def _logFailure(failure: Failure) -> None:

@@ -34,6 +34,26 @@ def examples(count: int) -> settings:
     )
 
 
+_PCHARS = b"abcXYZ019-._~!$&'()*+,=:@\xe9"
+"""Of what may stand in a segment of a path (RFC 3986, section 3.3), all kinds but C{;}; and what must be encoded."""
+
+
+def spellings(allowed: bytes = _PCHARS) -> st.SearchStrategy[tuple[bytes, bytes]]:
+    """
+    Two ways of writing one segment of a path: plainly, and with some of it percent-encoded, though it need not be.
+
+    @param allowed: what is in it.
+    """
+    ways = st.sampled_from((b"%c", b"%%%02X", b"%%%02x"))
+    pairs = st.lists(st.tuples(st.sampled_from(allowed), ways), min_size=1, max_size=12)
+    return pairs.map(
+        lambda each: (
+            bytes(byte for byte, _ in each),
+            b"".join(way % byte for byte, way in each),
+        )
+    )
+
+
 _PARTS = {
     RequestHead: "method target fields framing minor host keepAlive upgrade trailers expectsContinue",
     ResponseHead: "status reason fields framing minor keepAlive upgrade announcesBody",

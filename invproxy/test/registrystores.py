@@ -4,6 +4,7 @@ What tests of stores use: a reactor whose threads are the thread of the test, so
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -81,7 +82,8 @@ def storeErrorOf(test: SynchronousTestCase, deferred: Any) -> str:
     """
     text = str(test.failureResultOf(deferred, StoreError).value)
     test.assertTrue(text.isprintable(), text)
-    test.assertLess(len(text), 400)
+    # Where the tests run is not for us to say.
+    test.assertLess(len(text.replace(os.path.realpath(os.curdir), "")), 400)
     return text
 
 

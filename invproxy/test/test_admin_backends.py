@@ -93,11 +93,30 @@ class BackendTests(RegistryTestCase):
         """
         IDs with characters that mean something in addresses.
         """
-        for id, path in (("team/a", "team%2Fa"), ("a:b@c~1", "a:b@c~1"), ("x", "%78")):
+        for id, path in (
+            ("team/a", "team%2Fa"),
+            ("a:b@c~1", "a:b@c~1"),
+            ("x", "%78"),
+            ("../a/", "..%2fa%2F"),
+            ("/", "%2F"),
+            ("tokens", "tokens"),
+            ("web/tokens/x", "web%2Ftokens%2Fx"),
+        ):
             made = self.put(path)
             self.assertEqual((made.status, made.json["id"]), (201, id))
-            self.assertEqual(self.get(f"/api/backends/{path}")["id"], id)
+            address = f"/api/backends/{path}"
+            self.assertEqual(self.get(address)["id"], id)
             self.assertEqual(self.ask("GET", made.value(b"location") or "").json["id"], id)
+            self.assertEqual(self.put(path).status, 200)
+            self.assertEqual(self.ask("POST", f"{address}/tokens", {"name": "ci"}).status, 201)
+            self.assertEqual([each["name"] for each in self.get(f"{address}/tokens")], ["ci"])
+            self.assertEqual(self.ask("DELETE", f"{address}/tokens/ci").status, 204)
+            self.assertEqual(self.ask("DELETE", address).status, 204)
+            self.assertProblem(self.ask("GET", address), 404, "no-such-backend")
+        for path in (".", "..", "%2e", "%2E%2e", ".%2E"):
+            problem = self.assertProblem(self.put(path), 400, "invalid-record", "but not . or ..")
+            self.assertEqual(problem["field"], "id")
+            self.assertProblem(self.ask("GET", f"/api/backends/{path}"), 404, "no-such-backend")
         self.assertProblem(self.ask("GET", "/api/backends/team/a"), 404)
         self.assertProblem(self.put("a%20b"), 400, "invalid-record")
         self.assertProblem(self.put("a%00b"), 400, "invalid-record")
@@ -243,10 +262,24 @@ class ConditionTests(RegistryTestCase):
         fields = b"If-None-Match: *\r\n"
         first = self.call("PUT", "/api/backends/web", body, fields)
         second = self.call("PUT", "/api/backends/web", body, fields)
-        self.assertEqual((first.status, second.status), (0, 412))
         held.go()
         self.network.pump()
-        self.assertEqual(first.status, 201)
+        self.assertEqual((first.status, second.status), (201, 412))
+
+    def test_noneAfterAnother(self) -> None:
+        """
+        What somebody else has begun to create is not replaced, whatever way that takes.
+        """
+        held = HeldStore(self.store)
+        assert self.registry is not None
+        self.registry._store = held  # type: ignore[assignment]
+        first = self.call("PUT", "/api/backends/web", json.dumps(SHORT).encode())
+        body = json.dumps({**SHORT, "endUser": "eve"}).encode()
+        second = self.call("PUT", "/api/backends/web", body, b"If-None-Match: *\r\n")
+        held.go()
+        self.network.pump()
+        self.assertEqual((first.status, second.status), (201, 412))
+        self.assertEqual(self.get("/api/backends/web")["endUser"], "allUsers")
 
 
 class PageTests(RegistryTestCase):

@@ -14,6 +14,7 @@ from unittest import mock
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
+from joserfc.jwk import RSAKey
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -38,6 +39,7 @@ from invproxy.test.accessbench import (
     admitted,
     bearer,
     certificate,
+    keySet,
     sign,
 )
 from invproxy.test.helpers import FakePeer, requestHead
@@ -361,7 +363,7 @@ class RegistryAgentsTests(AccessCase):
             call = self.bench.agentCall(path, bearer(f"guess{number}"), address=theirs)
             self.assertRefused(call, 401, "unauthenticated")
         for path in CALLS:
-            for lines in (bearer("guess"), bearer(sign(self.bench.claims()))):
+            for lines in (bearer("guess"), bearer(sign(self.bench.claims(), STRANGE))):
                 call = self.bench.agentCall(path, lines, address=theirs)
                 self.assertEqual((call.status, call.error), (429, "too-many-attempts"))
                 self.assertEqual(call.reply.value(b"Retry-After"), b"15")
@@ -373,9 +375,10 @@ class RegistryAgentsTests(AccessCase):
         call = self.bench.agentCall(b"request", bearer("guess"), address=theirs)
         self.assertRefused(call, 401, "unauthenticated")
 
-    def test_knownJWTPasses(self) -> None:
+    def test_goodJWTPasses(self) -> None:
         """
-        A JWT that was verified before passes while others from the same address are refused.
+        A JWT that is good passes while others from the same address are refused, one that was verified before and one
+        that was renewed: nobody guesses a signature.
         """
         known = bearer(sign(self.bench.claims()))
         self.assertEqual(self.bench.agentCall(b"request", known).status, 404)
@@ -383,6 +386,28 @@ class RegistryAgentsTests(AccessCase):
             self.bench.agentCall(b"request", bearer("guess"))
         self.assertEqual(self.bench.agentCall(b"request", bearer("guess")).status, 429)
         self.assertEqual(self.bench.agentCall(b"request", known).status, 404)
+        renewed = bearer(sign(self.bench.claims(jti="2")))
+        self.assertEqual(self.bench.agentCall(b"request", renewed).status, 404)
+        bad = bearer(sign(self.bench.claims(aud="somebody else")))
+        self.assertEqual(self.bench.agentCall(b"request", bad).status, 429)
+
+    def test_goodJWTPassesLater(self) -> None:
+        """
+        The same when its key must be fetched first.
+        """
+        new = RSAKey.generate_key(2048, {"kid": "new"})
+        self.bench.documents.documents[f"{ISSUER}/keys"] = keySet(new)
+        self.bench.advance(31)
+        for _ in range(LIMIT):
+            self.bench.agentCall(b"request", bearer("guess"))
+        good = sign(self.bench.claims(), new)
+        bad = sign(self.bench.claims(), STRANGE, kid="new")
+        self.bench.documents.later = []
+        calls = [self.bench.agentCall(b"request", bearer(text)) for text in (good, bad)]
+        self.assertEqual([call.status for call in calls], [0, 0])
+        self.bench.documents.release()
+        self.bench.network.pump()
+        self.assertEqual([call.status for call in calls], [404, 429])
 
     def test_nothingToGuess(self) -> None:
         """

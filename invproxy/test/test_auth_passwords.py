@@ -5,6 +5,7 @@ Files of hashed passwords.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from zope.interface.verify import verifyObject
 
 from invproxy.auth import passwords
 from invproxy.auth.passwords import (
+    LONGEST,
     Hashed,
     ScryptFileChecker,
     checkUser,
@@ -181,7 +183,10 @@ class CheckerTests(SynchronousTestCase):
             file.write(text)
 
     def check(self, user: str, password: str) -> bytes | None:
-        credentials = UsernamePassword(user.encode(), password.encode())
+        return self.checkBytes(user.encode(), password.encode())
+
+    def checkBytes(self, user: bytes, password: bytes) -> bytes | None:
+        credentials = UsernamePassword(user, password)
         outcome: list[object] = []
         self.checker.requestAvatarId(credentials).addBoth(outcome.append)
         [found] = outcome
@@ -237,6 +242,31 @@ class CheckerTests(SynchronousTestCase):
         for user in ("alice", "bob", ""):
             self.check(user, "x")
         self.assertEqual(costs, [CHEAP] * 3)
+
+    def test_long(self) -> None:
+        """
+        What is longer than a password can be is not looked at, be it of somebody or of nobody: to bring a long row of
+        accents into order takes a second, in which nothing else is done.
+        """
+        normalized: list[int] = []
+        normalize = unicodedata.normalize
+
+        def counting(form: Any, text: str) -> str:
+            normalized.append(len(text))
+            return normalize(form, text)
+
+        self.patch(unicodedata, "normalize", counting)
+        self.write(line("alice", "x" * LONGEST))
+        normalized.clear()
+        accents = "\u0301\u0316" * 12_000
+        for user in ("alice", "bob"):
+            for password in ("x" * (LONGEST + 1), accents):
+                self.assertIsNone(self.check(user, password))
+        self.assertEqual(normalized, [])
+        self.assertIsNone(self.checkBytes(b"alice", b"\xff" * 50_000))
+        self.assertEqual(self.check("alice", "x" * LONGEST), b"alice")
+        self.write(line("alice", "\xe9" * LONGEST))
+        self.assertEqual(self.check("alice", "\xe9" * LONGEST), b"alice")
 
     def test_unknownCosts(self) -> None:
         """

@@ -11,11 +11,13 @@ from io import StringIO
 from typing import Any
 
 import click
+from twisted.internet.defer import fail, succeed
 from twisted.internet.protocol import Factory, Protocol
 
 from invproxy import __version__
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.cli import backends as backendsModule
+from invproxy.cli.client import AdminClient, Reply
 from invproxy.cli.failures import Failed
 from invproxy.cli.tables import printable
 from invproxy.errors import StoreError
@@ -69,7 +71,13 @@ class HelpTests(CommandTestCase):
         complete = backendsModule.completeBackend
         self.assertEqual(complete(context, parameter, ""), ["notes", "web"])
         self.assertEqual(complete(context, parameter, "w"), ["web"])
-        context.obj.admin = "http://127.0.0.1:1"
+        # Of a server that would play tricks on the shell or the terminal.
+        hostile = [
+            {"id": id} for id in ("w\x1b[2J", "w\nfile,/etc", "w x", "w;ls", "w$(ls)", "wiki")
+        ]
+        self.patch(AdminClient, "backends", lambda client: succeed(hostile))
+        self.assertEqual(complete(context, parameter, "w"), ["wiki"])
+        self.patch(AdminClient, "backends", lambda client: fail(Failed("nobody answers")))
         self.assertEqual(complete(context, parameter, "w"), [])
 
 
@@ -181,6 +189,17 @@ class ConnectionTests(CommandTestCase):
         self.assertNotIn("two words", said)
         said = self.fails(1, "status", env={"INVPROXY_ADMIN_TOKEN": "two words"})
         self.assertIn("INVPROXY_ADMIN_TOKEN", said)
+
+    def test_badAuthorities(self) -> None:
+        """
+        A file that has no certificates to trust is told, in one line.
+        """
+        for content in ("", "nonsense", "-----BEGIN CERTIFICATE-----\n"):
+            path = self.mktemp()
+            with open(path, "w", encoding="ascii") as file:
+                file.write(content)
+            said = self.fails(1, "status", "--admin", "https://localhost", "--admin-ca", path)
+            self.assertEqual(said, "invproxy: --admin-ca must hold certificates in PEM\n")
 
     def test_overheard(self) -> None:
         """
@@ -459,6 +478,43 @@ class BackendsTests(CommandTestCase):
         self.assertEqual(self.json("backends", "list"), [])
         self.assertIn("no backend", self.fails(1, "backends", "remove", "web", "--yes"))
 
+    def test_ids(self) -> None:
+        """
+        IDs with characters that mean something in addresses.
+        """
+        for id in ("team/a", "a:b@c~1", "../a/", "/", "a//b", "a/..", "...", "web/tokens/x"):
+            self.run_("backends", "add", "--everyone", "--", id)
+            self.assertEqual(self.json("backends", "show", id)["id"], id)
+            self.run_("backends", "edit", id, "--add-path", "/more")
+            self.assertIn("/more", self.json("backends", "show", id)["pathPrefixes"])
+            self.run_("token", "create", id, "ci")
+            self.assertEqual([each["name"] for each in self.json("token", "list", id)], ["ci"])
+            self.run_("token", "revoke", id, "ci")
+            self.assertEqual([each["id"] for each in self.json("backends", "list")], [id])
+            self.run_("backends", "remove", id, "--yes")
+            self.assertEqual(self.json("backends", "list"), [])
+
+    def test_dots(self) -> None:
+        """
+        What would be a step through the address is no ID, and leads nowhere else.
+        """
+        self.run_("backends", "add", "web", "--everyone")
+        self.run_("token", "create", "web", "ci")
+        for id in (".", ".."):
+            said = self.fails(1, "backends", "add", id, "--everyone")
+            self.assertIn("ID must be 1 to 256", said)
+            for words in (
+                ("backends", "show", id),
+                ("backends", "edit", id, "--add-path", "/x"),
+                ("backends", "remove", id, "--yes"),
+                ("token", "list", id),
+                ("token", "create", id, "ci"),
+                ("token", "revoke", id, "ci"),
+            ):
+                self.assertIn(f"there is no backend {id!r}", self.fails(1, *words), words)
+            said = self.fails(1, "token", "revoke", "web", id)
+            self.assertIn(f"'web' has no token {id!r}", said)
+
     def test_unavailable(self) -> None:
         """
         A store that does not work is told.
@@ -537,6 +593,22 @@ class TokenTests(CommandTestCase):
         other = self.mktemp()
         shown = self.json("token", "create", "web", "more", "--file", other)
         self.assertNotIn("token", shown)
+
+    def test_unwritten(self) -> None:
+        """
+        A token that could not be written is told to be of no use to anybody, and its file is not there.
+        """
+        path = self.mktemp()
+
+        def full(file: int, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "write", full)
+        said = self.fails(1, "token", "create", "web", "ci", "--file", path)
+        self.assertIn("No space left on device", said)
+        self.assertIn("invproxy token revoke web ci", said)
+        self.assertEqual(said.count("\n"), 1)
+        self.assertFalse(os.path.exists(path))
 
     def test_taken(self) -> None:
         """
@@ -635,6 +707,51 @@ class FailureTests(CommandTestCase):
         self.assertEqual(printable("a\x1b[2J"), "a\\x1b[2J")
         said = self.fails(1, "backends", "show", "a\x1b[2Jb")
         self.assertNotIn("\x1b", said)
+        mint = AdminClient.mint
+        bad = "x\x1b[2J\u202ey"
+        record = {"id": bad, "pathPrefixes": [bad], "hosts": [bad], "endUser": bad, "lastUsed": bad}
+        token = {"name": bad, "created": bad, "expires": bad, "lastUsed": bad}
+        load = {"online": True, "secondsSinceSeen": 1, "tunnels": bad, "polls": bad, "queued": bad}
+        for name, answer in (
+            ("backends", [record]),
+            ("backend", Reply(record, bad)),
+            ("create", Reply(record)),
+            ("replace", Reply(record)),
+            ("tokens", [token]),
+            ("mint", {**token, "token": "ivp_0123456789"}),
+            (
+                "status",
+                {
+                    "ready": True,
+                    "uptimeSeconds": 1,
+                    "registry": {"state": "unavailable", "problem": bad},
+                    "backends": [{"id": bad, "exchanges": {bad: 1}, **load}],
+                },
+            ),
+        ):
+            self.patch(AdminClient, name, lambda *_, answer=answer: succeed(answer))
+        for words in (
+            ("backends", "list"),
+            ("backends", "show", "x"),
+            ("backends", "add", "x", "--everyone"),
+            ("backends", "edit", "x", "--path", "/a"),
+            ("token", "list", "x"),
+            ("token", "create", "x", "ci"),
+            ("token", "create", "x", "ci", "--file", self.mktemp()),
+            ("status",),
+        ):
+            result = self.invoke(*words)
+            self.assertEqual(result.exit_code, 0, (words, result.output, result.exception))
+            self.assertNotIn("\x1b", result.output, words)
+            self.assertNotIn("\u202e", result.output, words)
+        self.patch(AdminClient, "tokens", lambda *_: succeed([]))
+        self.assertNotIn("\x1b", self.invoke("backends", "show", "x").output)
+        self.patch(AdminClient, "mint", mint)
+        answers: list[Any] = [{**token, "token": text} for text in ("ivp_\x1b[2J", "", 7)]
+        for made in (*answers, token, [], None):
+            self.patch(AdminClient, "request", lambda *_, made=made: succeed(Reply(made)))
+            said = self.fails(1, "token", "create", "x", "ci")
+            self.assertIn("did not answer with a token", said)
         written = StringIO()
         Failed("a\x1b[2J\nb").show(written)
         self.assertEqual(written.getvalue(), "invproxy: a\\x1b[2J\\nb\n")

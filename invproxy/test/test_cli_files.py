@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,32 @@ class CheckTests(FileTestCase):
         self.assertFound(
             'proxy = "ftp://x"\nbackend = "a b"\norigin = 7', "--proxy", "--backend", "--origin"
         )
+
+    def test_place(self) -> None:
+        """
+        Findings do not say in which file they are, however long its path is.
+        """
+        short = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, short)
+        long = self.place.joinpath(*["a directory" * 10] * 5)
+        long.mkdir(parents=True)
+        for place in (short, long):
+            path = place / "it's.toml"
+            path.write_text('max-bdy = 1\nmax-head = 7\nmax-body = "many"\nauth = [1, "x:y"]')
+            result = self.invoke("check", str(path), "--as", "server", "--json")
+            self.assertEqual(
+                [each["text"].partition(": must ")[0] for each in json.loads(result.stdout)],
+                [
+                    "it has the unknown key 'max-bdy'; did you mean max-body?",
+                    "--max-head is '7'",
+                    "--max-body is 'many'",
+                    "--auth (value not shown)",
+                ],
+            )
+            path.write_text('auth = "x:y"')
+            result = self.invoke("check", str(path), "--json")
+            [found] = json.loads(result.stdout)
+            self.assertTrue(found["text"].startswith("--auth (value not shown): must "), found)
 
     def test_together(self) -> None:
         """

@@ -23,6 +23,7 @@ from invproxy.errors import (
 from invproxy.http1.fields import value
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseResponse
+from invproxy.page import page
 from invproxy.test.messages import examples
 
 FIREFOX = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -150,6 +151,18 @@ class RenderFaultTests(SynchronousTestCase):
         self.assertEqual(re.findall(rb"(?:src|href|url)\s*[=(]", body), [])
         strict = re.sub(rb"<meta [^>]*>|<!DOCTYPE html>", b"", body)
         self.assertEqual(ElementTree.fromstring(strict).tag, "html")
+
+    def test_samePage(self) -> None:
+        """
+        Whatever the proxy shows to people stands on one page, in light and dark, with a title that is text.
+        """
+        _, body = renderFault(Fault(BAD_REQUEST), b"text/html", "", method=b"GET")
+        begin, _, rest = page("400 Bad Request", "HERE").partition("HERE")
+        self.assertTrue(body.decode().startswith(begin))
+        self.assertTrue(body.decode().endswith(rest))
+        self.assertIn("color-scheme: light dark", begin)
+        self.assertIn("prefers-color-scheme: dark", begin)
+        self.assertEqual(page("a<b", "").count("a&lt;b"), 2)
 
     def test_noDetailOfServerErrors(self) -> None:
         """

@@ -270,7 +270,7 @@ class FaultTests(SourcesTestCase):
             ),
             (
                 "secret-url = 3",
-                "--secret-url (value not shown) (secret-url in {0}): must be a string",
+                "--secret-url (secret-url in {0}; value not shown): must be a string",
             ),
         ):
             self.assertEqual(self.faultOf(toml=toml), line.format(repr(self.path)))

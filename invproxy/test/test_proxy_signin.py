@@ -308,6 +308,19 @@ class SigningInTests(SignInCase):
             self.assertEqual((call.status, call.error), (429, "too-many-attempts"))
             self.assertEqual(len(self.played.asked), asked)
 
+    def test_throttledWhenLeaving(self) -> None:
+        """
+        Who leaves before the provider has answered has asked it all the same, and has to wait as well.
+        """
+        told = self.begin()
+        self.played.later = []
+        for _ in range(LIMIT):
+            self.complete(told).leave()
+        asked = len(self.played.asked)
+        call = self.complete(told)
+        self.assertEqual((call.status, call.error), (429, "too-many-attempts"))
+        self.assertEqual(len(self.played.asked), asked)
+
     def test_neighbor(self) -> None:
         """
         Wrong passwords from the same address keep nobody from signing in there.

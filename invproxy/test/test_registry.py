@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from attrs import define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -336,6 +336,20 @@ class ChangingTests(RegistryCase):
         self.done(self.registry.put(new, match=f'"x", {tag}'))
         self.refused(self.registry.delete("web", match=tag), PreconditionFailed)
         self.done(self.registry.delete("web", match="*"))
+
+    def test_isNew(self) -> None:
+        """
+        What must be new is refused if somebody else was first, be it but a moment ago.
+        """
+        self.assertIn(
+            "already", self.refused(self.registry.put(backend(), isNew=True), PreconditionFailed)
+        )
+        self.store.holds = True
+        first = self.begin(self.registry.put(backend("x")))
+        second = self.begin(self.registry.put(backend("x", endUser="eve"), isNew=True))
+        self.store.answer()
+        self.assertIsNone(self.successResultOf(first))
+        self.failureResultOf(second, PreconditionFailed)
 
     def test_matchInTurn(self) -> None:
         """
@@ -720,6 +734,21 @@ class LifeTests(RegistryCase):
         self.assertEqual([self.store.answer() for _ in range(3)], ["open", "load", "putBackend"])
         self.successResultOf(started)
         self.successResultOf(changed)
+
+    def test_notClosed(self) -> None:
+        """
+        A store that can be neither loaded nor closed is tried again like any other.
+        """
+        self.store.failure = StoreError("the disk is gone")
+        close = self.store.close
+        self.patch(self.store, "close", lambda: fail(OSError("no")))
+        self.successResultOf(self.registry.start())
+        self.assertUnavailable("the disk is gone")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.store.failure = None
+        self.patch(self.store, "close", close)
+        self.clock.advance(1)
+        self.assertTrue(self.registry.isLoaded)
 
     def test_retries(self) -> None:
         """

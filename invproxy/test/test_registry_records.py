@@ -5,8 +5,9 @@ Records: what may be in them, in which form things are compared, and how they ar
 from __future__ import annotations
 
 import json
+from urllib.parse import unquote_to_bytes
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,7 +33,7 @@ from invproxy.registry.records import (
     renderBackend,
     renderToken,
 )
-from invproxy.test.messages import examples
+from invproxy.test.messages import examples, spellings
 
 ORIGINAL: dict[str, object] = {
     "id": "web",
@@ -161,6 +162,11 @@ class ParseTests(SynchronousTestCase):
         """
         for id in ("", "a b", "a" * 257, "\u00e9", "a\n", "a?b", 7, ["web"], "\ud800"):
             self.assertRefused("id", "must be 1 to 256", id=id)
+        for id in (".", ".."):
+            # In an address these would be taken for steps through it.
+            self.assertRefused("id", "but not . or ..", id=id)
+        for id in ("...", "a/..", "../a", "/", ".a"):
+            self.assertEqual(parseBackend({**ORIGINAL, "id": id}).id, id)
 
     def test_users(self) -> None:
         """
@@ -452,18 +458,47 @@ class CanonicalTests(SynchronousTestCase):
             ("/a", b"/a"),
             (b"/%61%2d%7e", b"/a-~"),
             (b"/a%2fb%3f", b"/a%2Fb%3F"),
+            (b"/a%40b%3a%2b", b"/a@b:+"),
+            (b"/a%3bb", b"/a%3Bb"),
+            (b"/a;b", b"/a;b"),
             ("/caf\u00e9", b"/caf%C3%A9"),
             ("/caf%c3%a9", b"/caf%C3%A9"),
             (b"/\xff", b"/%FF"),
-            (b"/%", b"/%"),
-            (b"/%4", b"/%4"),
+            (b"/%", b"/%25"),
+            (b"/%4", b"/%254"),
+            (b"/%%41", b"/%25A"),
             (b"/%2561", b"/%2561"),
             (b"/a/../b", b"/a/../b"),
         ):
             self.assertEqual(canonicalPath(text), form)
 
+    @examples(200)
+    @given(st.lists(spellings()))
+    def test_pathAsWritten(self, segments: list[tuple[bytes, bytes]]) -> None:
+        """
+        In whatever way a path is written, it has one form, which says the same.
+        """
+        plain = b"/" + b"/".join(segment for segment, _ in segments)
+        written = b"/" + b"/".join(spelling for _, spelling in segments)
+        form = canonicalPath(written)
+        self.assertEqual(form, canonicalPath(plain))
+        self.assertEqual(unquote_to_bytes(form), unquote_to_bytes(written))
+
+    @examples(100)
+    @given(st.binary() | st.lists(st.sampled_from(b"%2653bBfFaA/;")).map(bytes))
+    @example(b"%%32F")
+    def test_pathMeansTheSame(self, path: bytes) -> None:
+        """
+        Whatever comes, what it says stays the same, and what delimits is neither encoded nor decoded.
+        """
+        form = canonicalPath(path)
+        self.assertEqual(unquote_to_bytes(form), unquote_to_bytes(path))
+        for each in b"/;\\?#":
+            self.assertEqual(form.count(each), path.count(each))
+
     @examples(100)
     @given(st.binary() | st.text(st.characters(exclude_categories=["Cs"])))
+    @example(b"/%%36%31")
     def test_pathIsStable(self, path: str | bytes) -> None:
         """
         The canonical form is its own.
