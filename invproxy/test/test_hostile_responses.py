@@ -104,9 +104,7 @@ class HostileBackends(_Base):
             self.assertNotIn(b"x-inverting-proxy-error", answer.names)
         if reply.fields is not None:
             hop = (b"transfer-encoding", b"connection")
-            kept = [
-                line for line in answer.fields if line.partition(b":")[0].lower() not in hop
-            ]
+            kept = [line for line in answer.fields if line.partition(b":")[0].lower() not in hop]
             self.assertEqual(tuple(kept), reply.fields)
 
     def assertHarmless(self, client: MemoryClient, target: bytes) -> None:
@@ -114,7 +112,9 @@ class HostileBackends(_Base):
         A request gets its own answer.
         """
         answers, asked = self.stage.ask(client, target)
-        self.assertEqual([(a.status, a.body, a.whole) for a in answers], [(200, b"GET " + target, True)])
+        self.assertEqual(
+            [(a.status, a.body, a.whole) for a in answers], [(200, b"GET " + target, True)]
+        )
         assert asked is not None
         self.assertFalse(client.ended)
 

@@ -34,7 +34,9 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _AS_UPGRADE = b"Connection: Upgrade"
 
 
-def _dropped(name: str, *lines: bytes, kept: tuple[bytes, ...] = (), source: str = HOPS, above: bool = False) -> Case:
+def _dropped(
+    name: str, *lines: bytes, kept: tuple[bytes, ...] = (), source: str = HOPS, above: bool = False
+) -> Case:
     """
     A request of whose fields only some go on.
     """
@@ -45,7 +47,9 @@ def _last(name: str, *lines: bytes, kept: tuple[bytes, ...] = ()) -> Case:
     """
     The same, where it is the last on its connection, and another one behind it.
     """
-    return Case(name, _CONNECTION, request(*lines) + SMUGGLED, (200,), (Seen(b"GET /", (HOST, *kept)),))
+    return Case(
+        name, _CONNECTION, request(*lines) + SMUGGLED, (200,), (Seen(b"GET /", (HOST, *kept)),)
+    )
 
 
 def _unmet(name: str, value: bytes, source: str = _EXPECT) -> Case:
@@ -59,7 +63,13 @@ def _stays(name: str, *lines: bytes, kept: tuple[bytes, ...] = (), source: str =
     """
     An upgrade that is not passed on, and a request behind it, which is one.
     """
-    return passes(name, source, request(*lines) + SMUGGLED, Seen(b"GET /", (HOST, *kept)), Seen(b"GET /smuggled"))
+    return passes(
+        name,
+        source,
+        request(*lines) + SMUGGLED,
+        Seen(b"GET /", (HOST, *kept)),
+        Seen(b"GET /smuggled"),
+    )
 
 
 HOP_BY_HOP = (

@@ -45,7 +45,6 @@ LINES = (
     Case("CRLF LF at the end", _ENDS, b"GET / HTTP/1.1\r\nHost: a\n\nX: y\r\n\r\n"),
     Case("CR CR LF everywhere", _ENDS, b"GET / HTTP/1.1\r\r\nHost: a\r\r\n\r\r\n"),
     Case("CR CR LF at the end", _ENDS, b"GET / HTTP/1.1\r\nHost: a\r\n\r\r\n\r\n"),
-    Case("LF CRLF", _ENDS, b"GET / HTTP/1.1\r\nHost: a\n\r\n\r\n"),
     Case("CRLF CR X", _ENDS, b"GET / HTTP/1.1\r\nHost: a\r\n\rX: y\r\n\r\n"),
     Case("a bare CR in the first line", _ENDS, b"GET / HTTP/1.1\rX: y\r\nHost: a\r\n\r\n"),
     Case("a bare CR in the target", _ENDS, b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n"),

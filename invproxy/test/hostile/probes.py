@@ -186,9 +186,7 @@ def _probe(name: str, line: bytes) -> Case:
     return Case(f"smuggler: {name}", "smuggler", data, (200,), (seen,), GOES_ON)
 
 
-SMUGGLER = tuple(
-    _probe(name, line) for name, line in (*_default(), *_EXHAUSTIVE.items())
-)
+SMUGGLER = tuple(_probe(name, line) for name, line in (*_default(), *_EXHAUSTIVE.items()))
 """The mutations that have names, with chunks that end before the length does."""
 
 SMUGGLER_BYTES = tuple(_probe(name, line) for name, line in (*_single(), *_double()))

@@ -65,13 +65,28 @@ def _line(name: str, first: bytes) -> Reply:
     return Reply(name, _STATUS, answer(b"Content-Length: 0", first=first))
 
 
-def _good(name: str, source: str, data: bytes, fields: tuple[bytes, ...], body: bytes = b"", *, reused: bool = True,
-          status: int = 200, interim: tuple[int, ...] = (), ends: bool = False, asked: bytes | None = None) -> Reply:
+def _good(
+    name: str,
+    source: str,
+    data: bytes,
+    fields: tuple[bytes, ...],
+    body: bytes = b"",
+    *,
+    reused: bool = True,
+    status: int = 200,
+    interim: tuple[int, ...] = (),
+    ends: bool = False,
+    asked: bytes | None = None,
+) -> Reply:
     """
     An answer of which all arrives that should.
     """
     reply = Reply(name, source, data, status, body, fields, interim, False, reused, ends)
-    return reply if asked is None else Reply(name, source, data, status, body, fields, interim, False, reused, ends, asked)
+    return (
+        reply
+        if asked is None
+        else Reply(name, source, data, status, body, fields, interim, False, reused, ends, asked)
+    )
 
 
 _FIVE_LINE = b"Content-Length: 5"

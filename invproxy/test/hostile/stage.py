@@ -339,5 +339,3 @@ class Stage:
         Say whether the tunnels are those of the beginning.
         """
         return all(link in self.network.connections for link in self.links)
-
-

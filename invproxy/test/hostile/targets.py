@@ -45,7 +45,12 @@ def _absolute(name: str, target: bytes, host: bytes, path: bytes, source: str = 
     """
     A target in absolute-form, which goes to the backend as any other, with its authority as Host.
     """
-    return passes(name, source, request(first=b"GET %b HTTP/1.1" % target), Seen(b"GET " + path, (b"Host: " + host,)))
+    return passes(
+        name,
+        source,
+        request(first=b"GET %b HTTP/1.1" % target),
+        Seen(b"GET " + path, (b"Host: " + host,)),
+    )
 
 
 def _named(name: str, host: bytes) -> Case:
@@ -90,7 +95,6 @@ TARGETS = (
     _refused("a fragment", b"/a#b"),
     _refused("a fragment alone", b"#a"),
     _refused("raw UTF-8", "/ä".encode()),
-    _refused("raw latin-1", b"/\xe4"),
     _refused("an at sign first", b"@evil.example/", _MISROUTED),
     _refused("a colon first", b":80/", _MISROUTED),
     _refused("a port first", b":@evil.example/", _MISROUTED),
@@ -133,7 +137,6 @@ TARGETS = (
     _refused("absolute-form without scheme", b"://a/", _ABSOLUTE),
     _refused("absolute-form of data", b"data:text/html,a", _ABSOLUTE),
     _refused("absolute-form of a script", b"javascript:alert(1)", _ABSOLUTE),
-    _refused("asterisk-form with GET", b"*", _ASTERISK),
     _refused("asterisk-form with more", b"*/../a", _ASTERISK),
     _refused("authority-form with GET", b"a:443", _AUTHORITY),
     passes("asterisk-form", _ASTERISK, request(first=b"OPTIONS * HTTP/1.1"), Seen(b"OPTIONS *")),
