@@ -22,10 +22,10 @@ from invproxy.test.hostile.fuzzing import TARGETS
 _WORDS = (
     b"HTTP/1.1", b"HTTP/1.0", b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b": ", b"Host: a", b"Content-Length: ",
     b"Transfer-Encoding: ", b"chunked", b"identity", b"gzip", b"Connection: ", b"close", b"keep-alive", b"Upgrade: ",
-    b"websocket", b"h2c", b"HTTP2-Settings: ", b"TE: trailers", b"Expect: 100-continue", b"Forwarded: for=", b"Via: 1.1 us",
-    b"X-Forwarded-For: ", b"X-Inverting-Proxy-User-ID: ", b"X_User: ", b"Max-Forwards: ", b"Trailer: ", b"Set-Cookie: ",
-    b"0\r\n\r\n", b"5\r\nabcde\r\n", b';a="b"', b"GET ", b"HEAD ", b"POST ", b"OPTIONS ", b"CONNECT ", b"http://b/", b"*",
-    b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 101 S\r\n", b"HTTP/1.1 204 N\r\n",
+    b"websocket", b"h2c", b"HTTP2-Settings: ", b"TE: trailers", b"Expect: 100-continue", b"Forwarded: for=",
+    b"Via: 1.1 us", b"X-Forwarded-For: ", b"X-Inverting-Proxy-User-ID: ", b"X_User: ", b"Max-Forwards: ", b"Trailer: ",
+    b"Set-Cookie: ", b"0\r\n\r\n", b"5\r\nabcde\r\n", b';a="b"', b"GET ", b"HEAD ", b"POST ", b"OPTIONS ", b"CONNECT ", b"http://b/",
+    b"*", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 101 S\r\n", b"HTTP/1.1 204 N\r\n",
     b'"version":"1.0"', b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Protocol: invproxy.v1",
 )  # fmt: skip
 """What is put in now and then."""

@@ -1,5 +1,5 @@
 """
-What fuzzing starts from: the tables of hostile messages, some of the tunnel's own, and what earlier runs found on the way.
+What fuzzing starts from: the tables of hostile messages, some of the tunnel's own, and what earlier runs found.
 
 The latter are files below C{fuzz/corpus}, one for each target, in which each line is the literal of some bytes.
 """

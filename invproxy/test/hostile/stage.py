@@ -5,7 +5,6 @@ read what they get. Backend and clients understand HTTP by h11, which is not our
 
 from __future__ import annotations
 
-
 from typing import Any
 
 import h11
@@ -171,11 +170,14 @@ class Backend:
             transport.write(head + (b"" if body.startswith(b"HEAD ") else body))
             return
         data, ends = self.hostile
-        size = 1 if self.piecewise else len(data) or 1
-        for at in range(0, len(data), size):
-            self._clock.callLater(at * _PACE, transport.write, data[at : at + size])
-        if ends:
-            self._clock.callLater(len(data) * _PACE, transport.loseConnection)
+        self._send(transport, data, 1 if self.piecewise else len(data), ends)
+
+    def _send(self, transport: Any, data: bytes, size: int, ends: bool) -> None:
+        transport.write(data[:size])
+        if len(data) > size:
+            self._clock.callLater(_PACE, self._send, transport, data[size:], size, ends)
+        elif ends:
+            transport.loseConnection()
 
 
 @define
