@@ -80,6 +80,8 @@ CHUNKING = (
     _broken("a chunk that swallows its end", b"7\r\nabcde\r\n" + _BEHIND),
     _broken("a chunk with CR CR LF behind", b"5\r\nabcde\r\r\n" + _BEHIND),
     _broken("a chunk with LF CR behind", b"5\r\nabcde\n\r" + _BEHIND),
+    _broken("a chunk with a byte and LF behind", b"5\r\nabcdeX\n" + _BEHIND, FUNKY),
+    _broken("a chunk with NUL and LF behind", b"5\r\nabcde\0\n" + _BEHIND, FUNKY),
     _broken("CR CR LF behind a size", b"5\r\r\nabcde\r\n" + _BEHIND),
     _broken("LF LF behind a size", b"5\n\nabcde\r\n" + _BEHIND),
     _broken("a last chunk with LF and LF", b"0\n\n" + SMUGGLED),

@@ -188,6 +188,7 @@ RESPONSES = (
     _cut("an extension without end", _chunks(b"5;" + b"a" * 200)),
     _cut("a chunk that ends elsewhere", _chunks(b"5\r\nabcdeX\r\n0\r\n\r\n"), FUNKY),
     _cut("a chunk that ends with LF", _chunks(b"5\r\nabcde\n0\r\n\r\n"), FUNKY),
+    _cut("a chunk that ends with a byte and LF", _chunks(b"5\r\nabcdeX\n0\r\n\r\n"), FUNKY),
     _cut("a response among trailers", _chunks(b"0\r\n" + _EVIL), DESYNC),
     _cut("a cookie among trailers", _chunks(b"5\r\nabcde\r\n0\r\nSet-Cookie: a=b\r\n\r\n"), _TRAILER),
     _cut("a length among trailers", _chunks(b"5\r\nabcde\r\n0\r\nContent-Length: 0\r\n\r\n"), _TRAILER),
