@@ -30,6 +30,9 @@ _WORDS = (
 )  # fmt: skip
 """What is put in now and then."""
 
+_MOST_KEPT = 200
+"""Inputs that are kept of each target for later runs."""
+
 
 @frozen
 class Outcome:
@@ -61,12 +64,12 @@ def _last(pattern: str, text: str) -> int:
     return int(found[-1]) if found else 0
 
 
-def fuzz(target: str, seconds: int, *, merges: bool) -> Outcome:
+def fuzz(target: str, seconds: int, *, keeps: bool) -> Outcome:
     """
     Fuzz one target.
 
     @param seconds: for how long.
-    @param merges: whether to keep what was found on the way for later runs.
+    @param keeps: whether to keep what was found on the way for later runs.
     """
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
@@ -102,16 +105,10 @@ def fuzz(target: str, seconds: int, *, merges: bool) -> Outcome:
             finding = (found[0].read_bytes(), said[said.find("===") :][:4000])
         elif done.returncode:
             raise RuntimeError(said[-4000:])
-        elif merges:
-            merged = _fill(folder / "merged", [])
-            subprocess.run(
-                [*child, "-merge=1", str(merged), str(seeds), str(corpus)],
-                capture_output=True,
-                timeout=600,
-                check=True,
-            )
-            fresh = {file.read_bytes() for file in merged.iterdir()} - set(seedsOf(target))
-            keep(target, fresh)
+        elif keeps:
+            # libFuzzer writes there only what reached something new.
+            fresh = sorted((file.read_bytes() for file in corpus.iterdir()), key=len)
+            keep(target, [*kept(target), *fresh][:_MOST_KEPT])
         return Outcome(
             target,
             _last(r"stat::number_of_executed_units: (\d+)", said),
@@ -129,7 +126,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("target", nargs="*", help=f"one of {', '.join(TARGETS)} (all)")
     parser.add_argument("--seconds", type=int, default=60, help="for how long in all (60)")
-    parser.add_argument("--merge", action="store_true", help="keep what was reached in fuzz/corpus")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep in fuzz/corpus what reached something new"
+    )
     options = parser.parse_args(arguments)
     targets = options.target or list(TARGETS)
     unknown = set(targets) - TARGETS.keys()
@@ -142,7 +141,7 @@ def main(arguments: list[str]) -> int:
     print("target         runs  covered  corpus  finding")
     found = False
     for target in targets:
-        outcome = fuzz(target, options.seconds // len(targets), merges=options.merge)
+        outcome = fuzz(target, options.seconds // len(targets), keeps=options.keep)
         finding = "-" if outcome.finding is None else repr(outcome.finding[0])
         print(
             f"{target:10} {outcome.runs:8} {outcome.covered:8} {outcome.corpus:7}  {finding}",

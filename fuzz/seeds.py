@@ -117,5 +117,6 @@ def keep(target: str, found: Iterable[bytes]) -> None:
     """
     Keep what covers anything that nothing else does.
     """
+    CORPUS.mkdir(exist_ok=True)
     lines = sorted(map(repr, set(found)), key=lambda line: (len(line), line))
     (CORPUS / f"{target}.txt").write_text("".join(f"{line}\n" for line in lines), "ascii")
