@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Iterable
 
 from invproxy.errors import Fault
-from invproxy.http1.fields import FIELD_LINES, items
+from invproxy.http1.fields import FIELD_LINES, items, values
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.parsing import parseRequest, parseResponse
 from invproxy.test.hostile.cases import LIMITS
 from invproxy.test.messages import Reading, Taker, readRequests, readResponse
+from invproxy.test.test_http1_differential import h11Requests
 from invproxy.wire.frames import (
     CREDIT,
     DATA,
@@ -111,7 +112,14 @@ def checkRequests(data: bytes) -> None:
             assert _isBlock(trailers)
         if head.host is None or head.method == b"CONNECT":
             continue
-        again = readRequests([head.encode() + _framed(taker)])
+        sent = head.encode() + _framed(taker)
+        framings = [*values(head.fields, b"content-length")]
+        assert len(framings) + (head.framing == CHUNKED) <= 1, framings
+        assert not values(head.fields, b"transfer-encoding")
+        (seen,) = h11Requests(sent, 1).seen
+        assert (seen.first, seen.finished) == ((head.method, head.target), True)
+        assert (seen.body, seen.trailers) == (taker.body, [*items(taker.trailers)])
+        again = readRequests([sent])
         assert again.fault is None, again.fault
         (other,) = again.messages
         assert isinstance(other.head, RequestHead)
