@@ -5,6 +5,7 @@
 #   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
 #   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
+#   make fuzz     a minute of fuzzing of what reads the bytes of strangers; FUZZ="--seconds 600" has it longer
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +18,7 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos clean packages
+.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
@@ -54,6 +55,9 @@ bench: packages $(VENV)/installed-test $(if $(filter build/compiled,$(OF)),compi
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m chaos $(CHAOS)
+
+fuzz: $(VENV)/installed-test $(VENV)/installed-fuzz
+	$(BIN)/python -m fuzz $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

@@ -21,14 +21,22 @@ from invproxy.agent.link import ProxyLink
 from invproxy.agent.peer import OriginalPeer
 from invproxy.agent.settings import AgentSettings
 from invproxy.discard import DISCARD
-from invproxy.errors import AGENT_LOST, CLIENT_GONE, INTERNAL, ORIGIN_TIMEOUT, Code, Fault
+from invproxy.errors import (
+    AGENT_LOST,
+    CLIENT_GONE,
+    INTERNAL,
+    ORIGIN_BAD_RESPONSE,
+    ORIGIN_TIMEOUT,
+    Code,
+    Fault,
+)
 from invproxy.http1.fields import dropper, value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import WIDE_LIMITS
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
-from invproxy.wire.poll import ERROR, INTERIM, UPGRADE, USER_ID, features
+from invproxy.wire.poll import AGENTS_CODES, ERROR, INTERIM, UPGRADE, USER_ID, features
 
 _log = Logger(namespace="invproxy.agent")
 
@@ -387,13 +395,16 @@ class Replay:
             fault=fault,
         )
         self.upload = DISCARD
-        if self._status:
+        if self._status and (self._status == 101 or not self._knowsInterim):
             self.giveUp(
                 fault, mayRepeat=False
             )  # what the client has of the response must not look whole
             return
-        # In a call of its own, as the lifeline's head is long sent. The lifeline stays open until that was heard, so
-        # that the proxy does not take us for dead.
+        if self._status and fault.code.name not in AGENTS_CODES:
+            fault = Fault(ORIGIN_BAD_RESPONSE, fault.detail)  # or it would be read as a response
+        self._framing = 0
+        # In a call of its own, as the lifeline's head is long sent; or it is not even connected, and the proxy would
+        # never hear of it. The lifeline stays open until that was heard, so that the proxy does not take us for dead.
         self._report = fault
         self._lifeline = self._post
         self._posts = 0

@@ -110,9 +110,12 @@ class ServerStream:
             hop = b"\r\nTransfer-Encoding: chunked"
         else:
             channel.closing = True
-        if not self.head.keepAlive or (
+        if (
+            not self.head.keepAlive
+            # What stands behind a CONNECT is for another protocol, by somebody who did not wait for leave.
+            or self.head.method == b"CONNECT"
             # The client may or may not send the body that it did not get leave for: nobody can tell.
-            self.head.expectsContinue and not self._told100 and not channel.hasWholeRequest()
+            or (self.head.expectsContinue and not self._told100 and not channel.hasWholeRequest())
         ):
             channel.closing = True
         if channel.closing:

@@ -337,8 +337,10 @@ class TLSTests(LinkTestCase):
         answer.write(b"hello")
         self.network.pump()
         answer.fail(Fault(ORIGIN_BAD_RESPONSE))
-        [post] = self.proxy.posts()
+        self.network.pump()
+        post, report = self.proxy.posts()
         self.assertIn(b"hello", post.body)
+        report.answer(200)
         self.assertTrue(post.lost)
         self.assertFalse(post.whole)
 

@@ -169,9 +169,19 @@ class HTTPOriginTests(OriginTestCase):
         wire, post = self.ask()
         wire.send(b"HTTP/1.0 200 OK\r\n\r\nhello")
         wire.abort()
+        self.assertCut(post)
+        self.assertNotIn(b"0\r\n\r\n", post.body)
+
+    def assertCut(self, post, name="one"):
+        """
+        The proxy is told that the response broke; once it has heard that, the call with it is broken off.
+        """
+        lifeline, report = self.proxy.posts(name)
+        self.assertIs(lifeline, post)
+        self.assertEqual(report.fields["x-inverting-proxy-error"], "origin-bad-response")
+        self.done(report)
         self.assertTrue(post.lost)
         self.assertFalse(post.whole)
-        self.assertNotIn(b"0\r\n\r\n", post.body)
 
     def test_chunked(self):
         """
@@ -306,10 +316,8 @@ class HTTPOriginTests(OriginTestCase):
             wire.send(b"HTTP/1.1 200 OK\r\n" + head)
             wire.send(rest)
             wire.close()
-            self.assertTrue(post.lost)
-            self.assertFalse(post.whole)
+            self.assertCut(post, str(number))
             self.assertNotIn(b"\r\n0\r\n", post.body)
-            self.assertEqual(len(self.proxy.posts(str(number))), 1)
 
     def test_clientGone(self):
         """

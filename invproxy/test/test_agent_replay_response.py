@@ -371,10 +371,29 @@ class FailureTests(ReplayTestCase):
             self.network.pump()
             answer.fail(Fault(ORIGIN_BAD_RESPONSE, "it broke"))
             self.network.pump()
-            [post] = self.proxy.posts(str(number))
+            post, report = self.proxy.posts(str(number))
+            self.assertEqual(report.fields["x-inverting-proxy-error"], "origin-bad-response")
+            answer.write(b"more of it")
+            self.network.pump()
+            report.answer(200)
+            self.assertNotIn(b"more of it", report.body)
             self.assertTrue(post.lost)
             self.assertFalse(post.whole)
             self.assertNotIn(b"0\r\n\r\n", post.body)
+        self.assertEqual(self.count(), 0)
+
+    def test_afterTheHeadOriginal(self):
+        """
+        The original does not know such reports: to it the call is just broken off.
+        """
+        self.begin(GET, features=b"")
+        answer = self.upload().answer
+        answer.respond(responseHead(200, b"OK"))
+        self.network.pump()
+        answer.fail(Fault(ORIGIN_BAD_RESPONSE, "it broke"))
+        self.network.pump()
+        self.assertTrue(self.post().lost)
+        self.assertFalse(self.post().whole)
         self.assertEqual(self.count(), 0)
 
     def test_afterInterim(self):
