@@ -35,6 +35,7 @@ COPIED = (
 
 HOT = """
     accesslog
+    admin/problems
     agent/tunneler agent/tunnelstream
     auth/visitors
     client/connection client/pool client/stream
@@ -52,7 +53,7 @@ HOT = """
     turn
     wire/frames wire/websocket wire/windows
 """
-"""The modules that a request over a tunnel goes through, below C{invproxy}."""
+"""The modules that a request over a tunnel goes through, below C{invproxy}, and those that inherit from them."""
 
 SETUP = """\
 from mypyc.build import mypycify

@@ -13,13 +13,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from zope.interface import implementer
 
 from invproxy.admin.answers import Answer, Problem, nothingHere
 from invproxy.errors import Fault
-from invproxy.http1.fields import join
-from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
-from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 
 MAX_BODY = 1 << 20
 """Bytes that the body of a request may have."""
@@ -156,14 +152,17 @@ def deliver(request: Request, answer: Answer) -> None:
     Send an answer to a request of twisted.web.
     """
     request.setResponseCode(answer.status)
-    for name, value in _headersOf(answer):
+    for name, value in headersOf(answer):
         request.setHeader(name, value)
     if request.method != b"HEAD":
         request.write(answer.body)
     request.finish()
 
 
-def _headersOf(answer: Answer) -> list[tuple[str, str]]:
+def headersOf(answer: Answer) -> list[tuple[str, str]]:
+    """
+    List the fields of an answer.
+    """
     headers = [*_HEADERS, *answer.headers]
     if answer.status != 204:
         headers.append(("Content-Type", answer.mediaType.decode("ascii")))
@@ -205,58 +204,3 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is not a number of JSON")
-
-
-@implementer(IOrigin)
-class ProblemOrigin:
-    """
-    Has the errors of another origin answered with problems: a body that is too large, for one, fails before any
-    Resource is asked.
-    """
-
-    def __init__(self, origin: IOrigin) -> None:
-        """
-        @param origin: the other one.
-        """
-        self._origin = origin
-
-    def open(self, head: RequestHead, answer: IAnswer) -> IUpload:
-        return self._origin.open(head, _ProblemAnswer(head, answer))
-
-
-@implementer(IAnswer)
-class _ProblemAnswer:
-    """
-    An answer that fails with a problem.
-    """
-
-    def __init__(self, head: RequestHead, answer: IAnswer) -> None:
-        self._isHead = head.method == b"HEAD"
-        self._answer = answer
-        self._begun = False
-        self.peer: IPeer = answer.peer
-        self.identify = answer.identify
-        self.inform = answer.inform
-        self.write = answer.write
-        self.finish = answer.finish
-        self.pauseUpload = answer.pauseUpload
-        self.resumeUpload = answer.resumeUpload
-
-    def respond(self, head: ResponseHead) -> None:
-        self._begun = True
-        self._answer.respond(head)
-
-    def fail(self, fault: Fault) -> None:
-        if self._begun:
-            self._answer.fail(fault)
-            return
-        answer = Problem.fromFault(fault).asAnswer()
-        block = join(
-            (name.encode("ascii"), value.encode("latin-1"))
-            for name, value in _headersOf(answer)
-            if name != "Content-Length"
-        )
-        self._answer.respond(responseHead(answer.status, b"", block, length=len(answer.body)))
-        if not self._isHead:
-            self._answer.write(answer.body)
-        self._answer.finish()

@@ -14,9 +14,10 @@ from twisted.web.server import Request
 from invproxy.admin.answers import Problem, jsonAnswer
 from invproxy.admin.audit import Audit
 from invproxy.admin.backends import BackendsEndpoint
-from invproxy.admin.endpoint import MAX_BODY, At, Branch, ProblemOrigin, Refusing
+from invproxy.admin.endpoint import MAX_BODY, At, Branch, Refusing
 from invproxy.admin.guard import Guard
 from invproxy.admin.openapi import document
+from invproxy.admin.problems import ProblemOrigin
 from invproxy.admin.status import Status
 from invproxy.admin.token import AdminToken
 from invproxy.auth.throttle import Throttle

@@ -459,9 +459,7 @@ class Visitors:
     def _checked(self, outcome: str | Fault | None, key: bytes, place: str) -> None:
         waiting = self._underWay.pop(key)
         if outcome is None:
-            former = self._known.pop(key, None)
-            if former is not None:
-                former.freshUntil = 0.0  # wherever it is remembered besides
+            self._known.pop(key, None)
             outcome = self.challenge("The name or the password is wrong.")
         if isinstance(outcome, str):
             now = self._clock.seconds()

@@ -79,7 +79,9 @@ def _password(fromStdin: bool) -> str:
 def _read(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return file.read().splitlines()
+            text = file.read()
+        # Lines end where the server takes them to end, and nowhere else.
+        return text.removesuffix("\n").split("\n") if text else []
     except FileNotFoundError:
         return []
     except UnicodeDecodeError:

@@ -1,5 +1,5 @@
 """
-Answers that are for one person: no cache may hand them to another.
+Answers that are not for everybody: no cache may hand them to another.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ def varyBy(*names: bytes) -> bytes:
 
 class PersonalAnswer(PassingAnswer):
     """
-    An answer to somebody who is known. It depends on who asks, as one URL may lead to different backends, so it says by
-    which fields of the request that was told (RFC 9110, section 12.5.5); and unless the backend has said how it may be
-    cached, no cache shared by several people keeps it (RFC 9111, section 5.2.2.7).
+    An answer that depends on who asks, as one URL may lead to different backends. So it says by which fields of the
+    request that was told (RFC 9110, section 12.5.5); and one to somebody who is known, unless the backend has said how
+    it may be cached, is kept by no cache that several people share (RFC 9111, section 5.2.2.7).
     """
 
-    __slots__ = ("_vary",)
+    __slots__ = ("_isPrivate", "_vary")
 
-    def __init__(self, answer: IAnswer, vary: bytes) -> None:
+    def __init__(self, answer: IAnswer, vary: bytes, *, isPrivate: bool) -> None:
         """
         @param answer: what goes to the client.
         @param vary: the line of Vary, as L{varyBy} makes it.
+        @param isPrivate: whether it is to somebody who is known.
         """
         super().__init__(answer)
+        self._isPrivate = isPrivate
         self._vary = vary
 
     def respond(self, head: ResponseHead) -> None:
         if head.status != 101:
             block = head.fields
-            if not (head.marks & CACHING and _saysHowToCache(block)):
+            if self._isPrivate and not (head.marks & CACHING and _saysHowToCache(block)):
                 block += b"\r\nCache-Control: private"
             head.fields = block + self._vary
         self.answer.respond(head)

@@ -146,8 +146,8 @@ class PublicResource(StreamResource):
             if named and named[0]:
                 endUser = named[0].decode("utf-8", "surrogateescape")
                 answer.identify(identifier, endUser)
-        if endUser and self._vary:
-            answer = PersonalAnswer(answer, self._vary)
+        if self._vary:
+            answer = PersonalAnswer(answer, self._vary, isPrivate=bool(endUser))
         mailbox = self._router.route(head, endUser)
         head.fields = forward(
             head.fields,

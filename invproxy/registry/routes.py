@@ -92,7 +92,7 @@ _MOST_KEPT = 4096
 """Requests whose backends are remembered."""
 
 _LONGEST_KEPT = 512
-"""Bytes of host and path of such a request."""
+"""How long user, host and path of such a request may be together."""
 
 
 class RouteTable:
@@ -162,7 +162,7 @@ class RouteTable:
         if key in self._found:
             return self._found[key]
         record = self._choose(user, host, path)
-        if len(path) + len(host) <= _LONGEST_KEPT:
+        if len(user) + len(path) + len(host) <= _LONGEST_KEPT:
             if len(self._found) >= _MOST_KEPT:
                 self._found.clear()
             self._found[key] = record

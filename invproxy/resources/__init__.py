@@ -12,7 +12,8 @@ Resource is rendered only once the whole request body is here, and names of fiel
 them, fields of one name together.
 """
 
-from invproxy.resources.origin import IN_MEMORY, ResourceOrigin
+from invproxy.resources.channel import IN_MEMORY
+from invproxy.resources.origin import ResourceOrigin
 from invproxy.resources.render import renderStream
 
 __all__ = ["IN_MEMORY", "ResourceOrigin", "renderStream"]

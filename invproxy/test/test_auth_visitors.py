@@ -228,6 +228,37 @@ class BasicTests(VisitorsCase):
         self.identify(basic("user0", "secret"))
         self.assertEqual(len(self.checker.asked), 6)
 
+    def test_recognized(self) -> None:
+        """
+        A connection remembers who has sent its last fields, for as long as the credentials need not be checked again.
+        """
+        field = basic("alice", "wonder")
+        for _ in range(2):
+            self.assertEqual(self.identify(field, rest=b""), "alice")
+        memory = self.peer.memory
+        self.assertIsNotNone(memory)
+        self.assertEqual(self.identify(field, rest=b""), "alice")
+        self.assertIs(self.peer.memory, memory)
+        # Other fields, or the same on another connection, are looked at.
+        self.assertEqual(self.identify(field, (b"A", b"b"), rest=b"\r\nA: b"), "alice")
+        self.assertEqual(self.identify(rest=b""), "")
+        self.assertEqual(self.identify(basic("bob", "builder"), rest=b""), "bob")
+        self.assertEqual(self.identify(basic("bob", "wrong")), "!unauthenticated")
+        self.assertEqual(self.identify(field, rest=b""), "alice")
+        self.checker.users["alice"] = "other"
+        self.clock.advance(61)
+        self.assertEqual(self.identify(field), "!unauthenticated")
+        self.assertEqual(self.identify(field), "!unauthenticated")
+
+    def test_longFields(self) -> None:
+        """
+        Fields that are long are not remembered.
+        """
+        long = (b"A", b"a" * 4096)
+        for _ in range(3):
+            self.assertEqual(self.identify(basic("alice", "wonder"), long), "alice")
+        self.assertIsNone(self.peer.memory)
+
     def test_together(self) -> None:
         """
         The same credentials many times at once, as from a browser's connections, are one check and one failure.

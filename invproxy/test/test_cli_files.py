@@ -243,6 +243,16 @@ class PasswdTests(FileTestCase):
         self.assertTrue(os.path.islink(self.file))
         self.assertEqual(list(readPasswords(real)), ["alice", "bob"])
 
+    def test_lineEnds(self) -> None:
+        """
+        A line ends where the server takes it to end: not at what else Unicode calls the end of a line.
+        """
+        text = "# ours\u2028eve:$scrypt$made-up\x0c$up\x85\n"
+        Path(self.file).write_text(text, encoding="utf-8")
+        self.set("alice", "one")
+        self.assertTrue(Path(self.file).read_text(encoding="utf-8").startswith(text))
+        self.assertEqual(list(readPasswords(self.file)), ["alice"])
+
     def test_delete(self) -> None:
         """
         One user goes; one whose name begins alike does not.

@@ -14,6 +14,7 @@ from invproxy.errors import AGENT_LOST, CODES, Fault
 from invproxy.timers import Wheel
 from invproxy.tunnel.life import GOING_AWAY, makeLife
 from invproxy.tunnel.pings import Pings
+from invproxy.tunnel.printable import printable
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import Turn
 from invproxy.wire.frames import (
@@ -67,17 +68,6 @@ _LATE: Final = 0.5
 """Seconds by which a deadline may be noticed late, so that it is set by so much earlier."""
 
 _LAST: Final = bytes((LAST,))
-
-_MOST_SHOWN: Final = 200
-"""Characters of a peer's text that are shown in the log."""
-
-
-def printable(text: str) -> str:
-    """
-    Make a peer's text fit for one line of the log.
-    """
-    return "".join(each if each.isprintable() else "?" for each in text[:_MOST_SHOWN])
-
 
 S = TypeVar("S", bound=Stream)
 
