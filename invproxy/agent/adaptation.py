@@ -7,6 +7,7 @@ from __future__ import annotations
 from invproxy.agent.settings import AgentSettings
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead
+from invproxy.http1.marks import OWN
 from invproxy.wire.poll import USER_ID
 
 _dropAuthorization = dropper(b"authorization")
@@ -24,6 +25,7 @@ def adapt(head: RequestHead, endUser: bytes, settings: AgentSettings) -> Request
         head.fields = _dropAuthorization(head.fields)
     if settings.forwardUserID and endUser:
         head.fields += b"\r\n%b: %b" % (USER_ID, endUser)
+        head.marks |= OWN
     if settings.rewriteHost is not None:
         head = head.withHost(settings.rewriteHost)
     return head

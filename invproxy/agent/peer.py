@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from attrs import frozen
+from attrs import define, field
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
@@ -18,7 +18,7 @@ from invproxy.interfaces import IPeer
 
 
 @implementer(IPeer)
-@frozen
+@define
 class OriginalPeer:
     """
     The client, as the proxy tells of it in forwarding fields.
@@ -27,7 +27,7 @@ class OriginalPeer:
     address: IAddress
     secure: bool
     streams: bool = True
-    memory: object = None
+    memory: object = field(default=None, eq=False)
 
     @classmethod
     def of(cls, head: RequestHead) -> OriginalPeer:

@@ -8,7 +8,8 @@ Who visits: how the end user of a request is found out. Several ways may be open
 
 Who shows nothing is nobody, C{""}, and may visit what is for everybody.
 
-Checking a password takes long on purpose, so what was found right is taken for right for a minute, by a keyed hash. The
+Checking a password takes long on purpose, so what was found right is taken for right for a minute, by a keyed hash; and
+a connection remembers the fields by which somebody was known last. The
 same credentials that come many times at once, as a browser's do, are checked once.
 """
 
@@ -220,14 +221,16 @@ class _Recognition:
     """
     What a connection has shown last, and who that was: on the same connection the same fields say the same.
 
+    @ivar owner: what has found that out.
     @ivar fields: the fields of the request as they came.
     @ivar rest: the same less what is the proxy's own.
     @ivar known: the credentials among them.
     """
 
-    __slots__ = ("fields", "known", "rest")
+    __slots__ = ("fields", "known", "owner", "rest")
 
-    def __init__(self, fields: bytes, rest: bytes, known: _Known) -> None:
+    def __init__(self, owner: Visitors, fields: bytes, rest: bytes, known: _Known) -> None:
+        self.owner = owner
         self.fields = fields
         self.rest = rest
         self.known = known
@@ -286,13 +289,12 @@ class Visitors:
         """
         fields = head.fields
         memory = peer.memory
-        if (
-            isinstance(memory, _Recognition)
-            and memory.fields == fields
-            and self._seconds() < memory.known.freshUntil
-        ):
-            head.fields = memory.rest
-            return memory.known.name
+        if isinstance(memory, _Recognition) and memory.owner is self:
+            if self._seconds() >= memory.known.freshUntil:
+                peer.memory = None
+            elif memory.fields == fields:
+                head.fields = memory.rest
+                return memory.known.name
         basic = None
         if self._checkers:
             basic = self._takeBasic(head)
@@ -385,7 +387,7 @@ class Visitors:
             if not isKnownHere:
                 known.add(place)
             if len(fields) <= _LONGEST_RECOGNIZED:
-                peer.memory = _Recognition(fields, head.fields, known)
+                peer.memory = _Recognition(self, fields, head.fields, known)
             return known.name
         mine: Deferred[str] = Deferred()
         waiting = self._underWay.get(key)

@@ -3,8 +3,8 @@ The lines of a head, and what each means to a proxy; remembered, as from message
 same.
 
 A line that was seen before is found in a table, which takes a fraction of the time of a look at its every byte. What a
-line means follows from the line alone, so it does not matter from whom it came first. Credentials and cookies are not
-kept.
+line means follows from the line alone, so it does not matter from whom it came first. Only lines of fields that tell no
+secrets are kept.
 """
 
 from __future__ import annotations
@@ -36,13 +36,24 @@ _MOST: Final = 4096
 """Lines that are remembered, before all are forgotten."""
 
 _MOST_STATUSES: Final = 256
+"""The same for status lines."""
+
+_MOST_NEW: Final = 8
+"""Lines of one section that are not in the table; of more, all together are read faster than one by one."""
 
 _STATUS_LINE: Final = re.compile(
     rb"HTTP/1\.1 ((?!204|304)[2-9][0-9][0-9])((?: [\t\x20-\x7e\x80-\xff]*+)?)"
 ).fullmatch
 _LINE: Final = re.compile(rb"(" + TOKEN + rb"++):([\t\x20-\x7e\x80-\xff]*+)").fullmatch
 _NUMBER: Final = re.compile(rb"[0-9]{1,15}").fullmatch
-_isSecret: Final = re.compile(rb"auth|cookie|key|password|secret|session|signature|token").search
+_tellsNoSecret: Final = re.compile(
+    rb"accept(?:-charset|-encoding|-language|-ranges)?|access-control-[a-z-]+|age|allow|alt-svc|cache-control|connection"
+    rb"|content-(?:encoding|language|length|security-policy|type)|cross-origin-[a-z-]+|date|dnt|etag|expires|forwarded"
+    rb"|host|keep-alive|last-modified|origin|permissions-policy|pragma|priority|range|referrer-policy|sec-(?:ch|fetch)-[a-z-]+"
+    rb"|sec-gpc|server|strict-transport-security|trailer|transfer-encoding|upgrade-insecure-requests|user-agent|vary|via"
+    rb"|x-content-type-options|x-dns-prefetch-control|x-forwarded-(?:for|host|proto)|x-frame-options|x-powered-by"
+    rb"|x-requested-with|x-xss-protection"
+).fullmatch
 
 _HOPS: Final = frozenset(
     (
@@ -64,15 +75,17 @@ class Line:
     @ivar mark: what somebody looks for in it; see L{invproxy.http1.marks}.
     @ivar value: the value of a L{HOST}, or the reason phrase of a status line, with the space before it.
     @ivar number: that of a L{LENGTH}, or of a status line.
+    @ivar tellsNoSecret: whether its field never has anything that others must not know.
     """
 
-    __slots__ = ("kind", "mark", "number", "value")
+    __slots__ = ("kind", "mark", "number", "tellsNoSecret", "value")
 
     def __init__(self, kind: int, value: bytes = b"", number: int = 0, mark: int = 0) -> None:
         self.kind = kind
         self.mark = mark
         self.value = value
         self.number = number
+        self.tellsNoSecret = False
 
 
 _known: Final[dict[bytes, Line]] = {}
@@ -115,10 +128,12 @@ def fieldLine(line: bytes) -> Line | None:
         return None
     name = matched[1].lower()
     read = _read(name, matched[2])
-    if len(line) <= _LONGEST and not _isSecret(name):
-        if len(_known) >= _MOST:
-            _known.clear()
-        _known[line] = read
+    if _tellsNoSecret(name):
+        read.tellsNoSecret = True
+        if len(line) <= _LONGEST:
+            if len(_known) >= _MOST:
+                _known.clear()
+            _known[line] = read
     return read
 
 
@@ -148,15 +163,24 @@ class Section:
     @ivar host: the value of Host, or L{None}.
     @ivar framing: the length of the body in bytes, L{CHUNKED}, or L{None} if it is not said.
     @ivar marks: what else it has; see L{invproxy.http1.marks}.
+    @ivar tellsNoSecret: whether it has no line that may have something that others must not know.
     """
 
-    __slots__ = ("block", "framing", "host", "marks")
+    __slots__ = ("block", "framing", "host", "marks", "tellsNoSecret")
 
-    def __init__(self, block: bytes, host: bytes | None, framing: int | None, marks: int) -> None:
+    def __init__(
+        self,
+        block: bytes,
+        host: bytes | None,
+        framing: int | None,
+        marks: int,
+        tellsNoSecret: bool,
+    ) -> None:
         self.block = block
         self.host = host
         self.framing = framing
         self.marks = marks
+        self.tellsNoSecret = tellsNoSecret
 
 
 def readSection(wire: bytes, lines: list[bytes]) -> Section | None:
@@ -173,13 +197,22 @@ def readSection(wire: bytes, lines: list[bytes]) -> Section | None:
     host: bytes | None = None
     framing: int | None = None
     marks = 0
+    tellsNoSecret = True
+    new = 0
     kept = b""
     begin = at = 0
     for index in range(1, last):
         line = lines[index]
-        known = fieldLine(line)
+        known = _known.get(line)
         if known is None:
-            return None
+            new += 1
+            if new > _MOST_NEW:
+                return None
+            known = fieldLine(line)
+            if known is None:
+                return None
+            if not known.tellsNoSecret:
+                tellsNoSecret = False
         kind = known.kind
         marks |= known.mark
         if kind == HOST:
@@ -200,4 +233,4 @@ def readSection(wire: bytes, lines: list[bytes]) -> Section | None:
             kept += wire[begin:at]
             begin = at + 2 + len(line)
         at += 2 + len(line)
-    return Section(kept + wire[begin:at], host, framing, marks)
+    return Section(kept + wire[begin:at], host, framing, marks, tellsNoSecret)

@@ -1,8 +1,9 @@
 """
 Parsing of heads (RFC 9112, sections 2 to 5), strictly.
 
-One regular expression must match the whole head, so that nothing is accepted that was not understood. What concerns
-only this hop is taken out of the fields and kept as attributes of the L{RequestHead} or L{ResponseHead}.
+Every line must be understood: those that most messages have one by one, see L{invproxy.http1.lines}; a head with any
+other as a whole, by one regular expression. What concerns only this hop is taken out of the fields and kept as
+attributes of the L{RequestHead} or L{ResponseHead}.
 """
 
 from __future__ import annotations
@@ -76,9 +77,14 @@ class _Sections:
     that one is remembered.
     """
 
-    __slots__ = ("_former", "_formerSection", "_limits")
+    __slots__ = ("_areOnesOwn", "_former", "_formerSection", "_limits")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, areOnesOwn: bool) -> None:
+        """
+        @param areOnesOwn: whether all are of one peer, which is there as long as this is, so that its secrets may be
+            remembered.
+        """
+        self._areOnesOwn = areOnesOwn
         self._limits = limits
         self._former = b""
         self._formerSection: Section | None = None
@@ -103,7 +109,9 @@ class _Sections:
         if isLarge and len(lines) - 3 > limits.fields:
             return None
         section = readSection(wire, lines)
-        if len(wire) <= _LONGEST_KEPT:
+        if len(wire) <= _LONGEST_KEPT and (
+            self._areOnesOwn or (section is not None and section.tellsNoSecret)
+        ):
             self._former = wire
             self._formerSection = section
         return section
@@ -116,14 +124,16 @@ class RequestParser:
 
     __slots__ = ("_limits", "_needsHost", "_sections")
 
-    def __init__(self, limits: Limits, *, needsHost: bool = True) -> None:
+    def __init__(self, limits: Limits, *, needsHost: bool = True, areOnesOwn: bool = False) -> None:
         """
         @param limits: how large they may be.
         @param needsHost: whether one of HTTP/1.1 must have a Host, as from any client it must.
+        @param areOnesOwn: whether all are of one client, which is there as long as this is: the last header section,
+            credentials and all, is remembered then.
         """
         self._limits = limits
         self._needsHost = needsHost
-        self._sections = _Sections(limits)
+        self._sections = _Sections(limits, areOnesOwn=areOnesOwn)
 
     def parse(self, data: bytes) -> RequestHead:
         """
@@ -284,7 +294,7 @@ class ResponseParser:
         @param limits: how large they may be.
         """
         self._limits = limits
-        self._sections = _Sections(limits)
+        self._sections = _Sections(limits, areOnesOwn=False)
 
     def parse(self, data: bytes, method: bytes, upgrading: bool = False) -> ResponseHead:
         """

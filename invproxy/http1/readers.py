@@ -120,7 +120,7 @@ class RequestReader:
         @param needsHost: whether each request of HTTP/1.1 must have a Host.
         """
         self._limits = limits
-        self._parser = RequestParser(limits, needsHost=needsHost)
+        self._parser = RequestParser(limits, needsHost=needsHost, areOnesOwn=True)
         self._opened = opened
         self._head = _HeadBuffer(limits, requestLineFault)
         self._decoder: BodyDecoder | None = None

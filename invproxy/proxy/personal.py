@@ -48,5 +48,6 @@ class PersonalAnswer(PassingAnswer):
             block = head.fields
             if self._isPrivate and not (head.marks & CACHING and _saysHowToCache(block)):
                 block += b"\r\nCache-Control: private"
+                head.marks |= CACHING
             head.fields = block + self._vary
         self.answer.respond(head)

@@ -23,7 +23,7 @@ from invproxy.exchange import Exchange
 from invproxy.http1.fields import values
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
-from invproxy.http1.marks import VIA
+from invproxy.http1.marks import FORWARDING, VIA
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.personal import PersonalAnswer, varyBy
@@ -160,6 +160,7 @@ class PublicResource(StreamResource):
             userHeader=userHeader,
             marks=head.marks,
         )
+        head.marks |= FORWARDING | VIA
         exchange = Exchange(
             identifier,
             mailbox,

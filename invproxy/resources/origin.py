@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 from zope.interface import implementer

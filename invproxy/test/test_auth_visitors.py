@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from invproxy.agent.peer import OriginalPeer
 from invproxy.auth import visitors as module
 from invproxy.auth.sessions import Sessions
 from invproxy.auth.throttle import LIMIT, Throttle
@@ -249,6 +250,28 @@ class BasicTests(VisitorsCase):
         self.clock.advance(61)
         self.assertEqual(self.identify(field), "!unauthenticated")
         self.assertEqual(self.identify(field), "!unauthenticated")
+
+    def test_recognizedByAnother(self) -> None:
+        """
+        What one proxy remembers of a connection says nothing to another behind the same.
+        """
+        field = basic("alice", "wonder")
+        for _ in range(2):
+            self.assertEqual(self.identify(field), "alice")
+        self.visitors = self.make(checkers=[Checker(alice="other")])
+        self.assertEqual(self.identify(field), "!unauthenticated")
+
+    def test_throughAnAgent(self) -> None:
+        """
+        The client of an exchange remembers, too, where a proxy is the origin of an agent.
+        """
+        peer = OriginalPeer(IPv4Address("TCP", "192.0.2.8", 1), False)
+        for _ in range(3):
+            found = self.visitors.identify(requestHead(fields=[basic("alice", "wonder")]), peer)
+            if isinstance(found, Deferred):
+                found = self.successResultOf(found)
+            self.assertEqual(found, "alice")
+        self.assertEqual(peer, OriginalPeer(IPv4Address("TCP", "192.0.2.8", 1), False))
 
     def test_longFields(self) -> None:
         """

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.errors import HEAD_TOO_LARGE, TARGET_TOO_LONG, Fault
 from invproxy.http1 import lines as module
 from invproxy.http1.fields import FIELD_LINES, dropper, finder
 from invproxy.http1.forwarding import forward
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead
-from invproxy.http1.limits import DEFAULT_LIMITS
+from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.http1.lines import (
     CODING,
     HOP,
@@ -29,7 +30,7 @@ from invproxy.http1.lines import (
     statusLine,
 )
 from invproxy.http1.marks import ANYTHING, DATE, OWN, REFERER, USER_AGENT, VIA
-from invproxy.http1.parsing import parseRequest
+from invproxy.http1.parsing import RequestParser, parseRequest
 
 _USUAL = {
     b"Host: example.com:8080": HOST,
@@ -146,7 +147,11 @@ class LineTests(SynchronousTestCase):
             b"Set-Cookie: a=b",
             b"X-API-Key: a",
             b"X-CSRF-Token: a",
-            b"X-Long: " + b"a" * 300,
+            b"Referer: https://a/?code=1",
+            b"Location: /reset?t=1",
+            b"Sec-WebSocket-Protocol: bearer.a",
+            b"X-Anything: a",
+            b"User-Agent: " + b"a" * 300,
         ):
             self.assertIsNotNone(fieldLine(line), line)
         self.assertEqual(module._known, {})
@@ -158,11 +163,11 @@ class LineTests(SynchronousTestCase):
         No more lines are remembered than a bound says, however many come.
         """
         for number in range(2 * module._MOST + 10):
-            fieldLine(b"X-A: %d" % number)
+            fieldLine(b"ETag: %d" % number)
             statusLine(b"HTTP/1.1 200 %d" % number)
         self.assertLessEqual(len(module._known), module._MOST)
         self.assertLessEqual(len(module._knownStatuses), module._MOST_STATUSES)
-        self.assertIn(b"X-A: %d" % (2 * module._MOST + 9), module._known)
+        self.assertIn(b"ETag: %d" % (2 * module._MOST + 9), module._known)
 
     def test_status(self) -> None:
         """
@@ -261,6 +266,48 @@ class MarkTests(SynchronousTestCase):
         self.assertEqual(self.head([b"Upgrade"]).marks, ANYTHING)
 
 
+class ParserTests(SynchronousTestCase):
+    """
+    Heads that come one after the other.
+    """
+
+    def kept(self, parser: RequestParser, *lines: bytes) -> bytes:
+        """
+        Parse a request.
+
+        @return: what the parser keeps of it.
+        """
+        parser.parse(b"\r\n".join((b"GET / HTTP/1.1", b"Host: a", *lines, b"", b"")))
+        return parser._sections._former
+
+    def test_secrets(self) -> None:
+        """
+        Of many clients' requests, none that may tell a secret is kept; a client's own last one is.
+        """
+        shared = RequestParser(DEFAULT_LIMITS)
+        self.assertIn(b"Accept: b", self.kept(shared, b"Accept: b"))
+        self.assertNotIn(b"SECRET", self.kept(shared, b"Cookie: a=SECRET"))
+        own = RequestParser(DEFAULT_LIMITS, areOnesOwn=True)
+        self.assertIn(b"a=b", self.kept(own, b"Cookie: a=b"))
+        self.assertNotIn(b"c=d", self.kept(own, b"Cookie: c=d", b"A: " + b"a" * 2000))
+
+    def test_sameSection(self) -> None:
+        """
+        The same section behind another first line is held to the same limits.
+        """
+        limits = Limits(head=2000, line=1500, fields=3)
+        parser = RequestParser(limits)
+        section = b" HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 900 + b"\r\n\r\n"
+        for _ in range(2):
+            self.assertEqual(parser.parse(b"GET /" + section).host, b"a")
+        for target, code in (
+            (b"/" + b"t" * 1300, HEAD_TOO_LARGE),
+            (b"/" + b"t" * 1600, TARGET_TOO_LONG),
+        ):
+            fault = self.assertRaises(Fault, parser.parse, b"GET " + target + section)
+            self.assertIs(fault.code, code)
+
+
 class SectionTests(SynchronousTestCase):
     """
     Whole header sections.
@@ -312,6 +359,30 @@ class SectionTests(SynchronousTestCase):
             (b"A: b", b"", b"C: d"),
         ):
             self.assertIsNone(section(*lines), lines)
+
+    def test_manyNew(self) -> None:
+        """
+        A section with many lines that nobody has seen is left to the closer look, and little of it is remembered.
+        """
+        lines = [b"Accept: %d" % number for number in range(100)]
+        before = len(module._known)
+        self.assertIsNone(section(*lines))
+        self.assertLessEqual(len(module._known), before + module._MOST_NEW)
+        self.assertIsNotNone(section(*lines[: module._MOST_NEW]))
+
+    def test_secrets(self) -> None:
+        """
+        It is said of a section whether it may tell secrets.
+        """
+        for lines, tellsNoSecret in (
+            ((b"Host: a", b"Accept: */*"), True),
+            ((b"Host: a", b"Cookie: a=b"), False),
+            ((b"X-Mine: a",), False),
+        ):
+            for _ in range(2):
+                read = section(*lines)
+                assert read is not None
+                self.assertEqual(read.tellsNoSecret, tellsNoSecret, lines)
 
     def test_unfinished(self) -> None:
         """
