@@ -13,6 +13,12 @@ from twisted.logger import Logger
 from invproxy.agent.backoff import retryAfter
 from invproxy.errors import Fault
 
+_REFUSED = 10.0
+"""
+Seconds until the next call after one whose credentials were refused: that does not pass by itself, and the proxy puts
+off for longer who fails often.
+"""
+
 _log = Logger(namespace="invproxy.agent")
 
 
@@ -74,14 +80,16 @@ def refusalOf(status: int, fields: bytes, now: float) -> ProxyRefusal:
     @param now: seconds since the epoch.
     """
     hint = ""
+    wait = retryAfter(fields, now)
     if status in (401, 403):
+        wait = max(wait, _REFUSED)
         hint = ": the proxy does not accept this agent's credentials for this backend"
     elif status < 400 or status in (404, 405, 501):
         hint = ": is this the base URL of an inverting proxy?"
     return ProxyRefusal(
         f"it answered {status}{hint}",
         isPassing=status == 429 or (status >= 500 and status != 501),
-        retryAfter=retryAfter(fields, now),
+        retryAfter=wait,
     )
 
 
