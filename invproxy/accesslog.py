@@ -131,7 +131,8 @@ class LogFile:
             # To a pipe or a terminal that blocks, this waits for its reader: a stdout that was
             # handed down is shared with others, so it is not ours to make it non-blocking.
             while data:
-                data = data[os.write(self._fd, data) :]
+                written = os.write(self._fd, data)  # on a line of its own: see tools/compile.py
+                data = data[written:]
         except BlockingIOError:
             self._isBlocked = True
             self._lines.append(bytes(data))

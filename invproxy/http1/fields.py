@@ -110,7 +110,7 @@ def without(block: bytes, names: Container[bytes]) -> bytes:
     return b"".join(
         b"\r\n" + line
         for line in block.split(b"\r\n")[1:]
-        if line[: line.index(b":")].lower() not in names
+        if line.partition(b":")[0].lower() not in names
     )
 
 

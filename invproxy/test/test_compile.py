@@ -4,6 +4,7 @@ C{tools/compile.py}: which modules it compiles, and how it rewrites them.
 
 from __future__ import annotations
 
+import ast
 import runpy
 from pathlib import Path
 
@@ -59,3 +60,24 @@ class CompileTests(SynchronousTestCase):
             adapted = self.tool["adapt"](source)
             self.assertNotIn("@implementer", adapted, name)
             self.assertEqual(source.count("@implementer("), adapted.count("classImplements("), name)
+
+    def test_slices(self) -> None:
+        """
+        No bound of a slice has a call with an effect: compiled, it would have that twice.
+        """
+        for name in self.tool["HOT"].split():
+            tree = ast.parse((TOOL.parent.parent / "invproxy" / f"{name}.py").read_text())
+            bounds = [
+                bound
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Slice)
+                for bound in (node.lower, node.upper)
+                if bound is not None
+            ]
+            called = {
+                ast.unparse(node.func)
+                for bound in bounds
+                for node in ast.walk(bound)
+                if isinstance(node, ast.Call)
+            }
+            self.assertLessEqual(called, {"len", "max", "min"}, name)
