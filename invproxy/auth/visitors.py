@@ -21,6 +21,7 @@ from base64 import b64decode
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from ipaddress import ip_address
+from typing import Any
 
 from attrs import define
 from twisted.cred.checkers import ICredentialsChecker
@@ -422,8 +423,10 @@ class Visitors:
         broken: Exception | None = None
         for checker in self._checkers:
             credentials = UsernamePassword(username, password)
+            # Whatever the interface says: some checkers give text.
+            asked: Any = maybeDeferred(checker.requestAvatarId, credentials)
             try:
-                avatar = await maybeDeferred(checker.requestAvatarId, credentials)
+                avatar = await asked
             except (LoginFailed, UnhandledCredentials):
                 continue
             except CancelledError:

@@ -5,10 +5,12 @@ What several test modules use.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import ModuleType
 
 from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IAddress
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from invproxy.errors import Fault
@@ -41,6 +43,14 @@ def requestHead(
         pairs.append((b"Content-Length", b"%d" % framing))
     head = b"%b %b HTTP/1.%d%b\r\n\r\n" % (method, target, minor, join(pairs))
     return parseRequest(head, DEFAULT_LIMITS)
+
+
+def skipIfCompiled(case: SynchronousTestCase, module: ModuleType) -> None:
+    """
+    Skip a test that patches what cannot be patched once it is compiled.
+    """
+    if not (module.__file__ or "").endswith(".py"):
+        case.skipTest(f"{module.__name__} is compiled, and cannot be patched")
 
 
 @implementer(IPeer)

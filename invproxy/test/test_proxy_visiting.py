@@ -11,7 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.auth import visitors
 from invproxy.http1.fields import items, values
+from invproxy.test.helpers import skipIfCompiled
 from invproxy.test.rawcalls import Call
 from invproxy.test.visitbench import OIDC, PASSWORDS, VisitBench, basic, known
 
@@ -192,6 +194,7 @@ class RegistryTests(VisitCase):
     """
 
     def setUp(self) -> None:
+        skipIfCompiled(self, visitors)
         self.bench = VisitBench(queueTimeout=0)
 
     def test_ownFirst(self) -> None:
@@ -401,6 +404,7 @@ class SlowTests(VisitCase):
     """
 
     def setUp(self) -> None:
+        skipIfCompiled(self, visitors)
         self.bench = VisitBench(queueTimeout=0)
         self.bench.add("web", ALICE)
         assert self.bench.endUsers is not None
@@ -571,6 +575,7 @@ class EjectionTests(VisitCase):
     """
 
     def setUp(self) -> None:
+        skipIfCompiled(self, visitors)
         self.bench = VisitBench(queueTimeout=0)
         self.bench.add("web", ALICE, "*@example.com", "carol")
         self.calls = {user: self.bench.ask(fields=known(user)) for user in PASSWORDS}
