@@ -194,7 +194,6 @@ class RegistryTests(VisitCase):
     """
 
     def setUp(self) -> None:
-        skipIfCompiled(self, visitors)
         self.bench = VisitBench(queueTimeout=0)
 
     def test_ownFirst(self) -> None:
@@ -575,7 +574,6 @@ class EjectionTests(VisitCase):
     """
 
     def setUp(self) -> None:
-        skipIfCompiled(self, visitors)
         self.bench = VisitBench(queueTimeout=0)
         self.bench.add("web", ALICE, "*@example.com", "carol")
         self.calls = {user: self.bench.ask(fields=known(user)) for user in PASSWORDS}
