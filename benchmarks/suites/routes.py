@@ -104,7 +104,7 @@ def _questions(size: int) -> list[Question]:
         return random.choices(among, k=_DIFFERENT)
 
     proxy = b"proxy.example.com"
-    page = b"/lab/tree/work/report.ipynb"
+    page = b"/lab/tree/figures.ipynb"
     return [
         Question(
             "a user's own backend", [route(each.endUser, proxy, page, each) for each in some(own)]

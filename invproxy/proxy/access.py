@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from invproxy.auth.agents import RegistryAgents
+from invproxy.auth.approaches import Approaches
 from invproxy.auth.certificates import Certificates
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.throttle import Throttle
-from invproxy.auth.visitors import Approaches
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.links import Links
 from invproxy.proxy.polling import Guard

@@ -11,10 +11,11 @@ from attrs import field, frozen
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.interfaces import IReactorTime
 
+from invproxy.auth.approaches import Approaches
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.auth.sessions import Sessions
 from invproxy.auth.throttle import Throttle
-from invproxy.auth.visitors import Approaches, Visitors
+from invproxy.auth.visitors import Visitors
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
 

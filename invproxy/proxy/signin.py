@@ -19,13 +19,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from invproxy.auth.approaches import Approaches
 from invproxy.auth.attempts import TIMEOUT, Attempts, localTarget
 from invproxy.auth.cookies import SESSION, SIGN_IN, nameOf, setOwn, takeOwn
 from invproxy.auth.fetching import isSafe
 from invproxy.auth.oidc import Provider
 from invproxy.auth.sessions import Session, Sessions
 from invproxy.auth.throttle import Throttle
-from invproxy.auth.visitors import Approaches, Visitors
+from invproxy.auth.visitors import Visitors
 from invproxy.errors import FORBIDDEN, METHOD_NOT_ALLOWED, SIGN_IN_FAILED, Fault
 from invproxy.http1.fields import value
 from invproxy.http1.heads import RequestHead

@@ -22,9 +22,10 @@ from zope.interface import implementer
 
 from invproxy.agent.peer import OriginalPeer
 from invproxy.auth import visitors as module
+from invproxy.auth.approaches import Approaches
 from invproxy.auth.sessions import Sessions
 from invproxy.auth.throttle import LIMIT, Throttle
-from invproxy.auth.visitors import Approaches, Visitors, cleanUser
+from invproxy.auth.visitors import Visitors, cleanUser
 from invproxy.errors import Fault
 from invproxy.http1.fields import values
 from invproxy.proxy.settings import ProxySettings

@@ -11,6 +11,9 @@ from automat import TypeMachineBuilder
 from invproxy.wire.hello import Hello
 from invproxy.wire.websocket import PROTOCOL_ERROR
 
+INTERNAL = 1011
+"""The close code for what is our own fault."""
+
 GOING_AWAY = 1001
 """The close code of whoever stops, or has no more use for the tunnel."""
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from invproxy.errors import AGENT_LOST, CODES, Fault
 from invproxy.timers import Wheel
-from invproxy.tunnel.life import GOING_AWAY, makeLife
+from invproxy.tunnel.life import GOING_AWAY, INTERNAL, makeLife
 from invproxy.tunnel.pings import Pings
 from invproxy.tunnel.printable import printable
 from invproxy.tunnel.stream import Stream
@@ -54,9 +54,6 @@ from invproxy.wire.websocket import (
 from invproxy.wire.windows import Budget
 
 _log = Logger(namespace="invproxy.tunnel")
-
-_INTERNAL: Final = 1011
-"""The close code for what is our own fault."""
 
 _MOST_COLLECTED: Final = 65536
 """Bytes of bodies that are collected in a turn before they are written."""
@@ -167,7 +164,7 @@ class Session(Generic[S]):
             self.life.close(code, error.reason if isinstance(error, Violation) else str(error))
         except Exception:
             _log.failure("a tunnel failed on what it received")
-            self.life.close(_INTERNAL, "something went wrong here")
+            self.life.close(INTERNAL, "something went wrong here")
 
     def linkLost(self, reason: str) -> None:
         """
