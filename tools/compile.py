@@ -51,7 +51,7 @@ HOT = """
     server/channel server/site server/stream
     timers
     transport
-    tunnel/session tunnel/stream
+    tunnel/outbox tunnel/pulse tunnel/session tunnel/stream
     turn
     wire/frames wire/websocket wire/windows
 """

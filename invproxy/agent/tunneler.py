@@ -97,17 +97,12 @@ class AgentSession(Session[AgentStream]):
 
         @param upload: the way to the proxy.
         """
-        self._upload = upload
+        self.outbox.link = self._upload = upload
         self.connected()
-
-    def writeLink(self, data: bytes) -> None:
-        self._upload.write(data)
-
-    def closeLink(self) -> None:
-        self._upload.finish()
 
     def abortLink(self) -> None:
         upload, self._upload = self._upload, DISCARD
+        self.outbox.link = DISCARD
         upload.abort(Fault(CLIENT_GONE))
 
     # Exchanges.
@@ -127,7 +122,7 @@ class AgentSession(Session[AgentStream]):
             # The proxy and we do not agree on what a request is: that concerns this one alone.
             _log.warn("the proxy sent a request that is none: {fault}", fault=fault)
             text = f"{fault.code.name} {fault.detail}".encode()[:1000]
-            self.put(frame(RESET, number, text, LAST))
+            self.outbox.put(frame(RESET, number, text, LAST))
             return
         settings = self._settings
         stream = AgentStream(self, number, head)
@@ -311,7 +306,7 @@ class TunnelCall(Call):
             self.refused(fault)
 
     def pauseUpload(self) -> None:
-        self._session.pauseSending()
+        self._session.outbox.pause()
 
     def resumeUpload(self) -> None:
-        self._session.resumeSending()
+        self._session.outbox.resume()

@@ -255,7 +255,7 @@ class ProxySession(Session[ProxyStream]):
         self.mailbox = mailbox
         self.limits = limits
         self.parser = ResponseParser(limits)
-        self._answer = answer
+        self.outbox.link = self._answer = answer
         self._tunnels = tunnels
         self._agent = getattr(answer.peer.address, "host", "a UNIX socket")
         self._callEnded = False
@@ -275,18 +275,12 @@ class ProxySession(Session[ProxyStream]):
         self.linkLost("the connection broke")
 
     def pauseAnswer(self) -> None:
-        self.pauseSending()
+        self.outbox.pause()
 
     def resumeAnswer(self) -> None:
-        self.resumeSending()
+        self.outbox.resume()
         if self.isReady:
             self.mailbox.distribute()
-
-    def writeLink(self, data: bytes) -> None:
-        self._answer.write(data)
-
-    def closeLink(self) -> None:
-        self._answer.finish()
 
     def abortLink(self) -> None:
         self._answer.fail(Fault(AGENT_LOST))
@@ -294,7 +288,7 @@ class ProxySession(Session[ProxyStream]):
     # What its mailbox wants.
 
     def hasRoom(self) -> bool:
-        return self.isReady and not self.isPaused and len(self.streams) < self._mostStreams
+        return self.isReady and not self.outbox.isPaused and len(self.streams) < self._mostStreams
 
     def take(self, exchange: IExchange) -> None:
         assert isinstance(exchange, Exchange)
@@ -312,7 +306,7 @@ class ProxySession(Session[ProxyStream]):
             return
         isWhole = head.framing == 0 and head.upgrade is None
         stream = self.streams[number] = ProxyStream(self, number, exchange)
-        self.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
+        self.outbox.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
         exchange.take(stream)
 
     def forget(self, stream: Stream) -> None:
