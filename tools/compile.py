@@ -41,6 +41,7 @@ HOT = """
     agent/tunneler agent/tunnelstream
     auth/visitors
     client/connection client/pool client/stream
+    deadlines
     exchange
     http1/fields http1/forwarding http1/framing http1/heads http1/lines http1/marks http1/parsing http1/readers
     mailbox passing
@@ -49,7 +50,6 @@ HOT = """
     requestbody
     routing
     server/channel server/site server/stream
-    timers
     transport
     tunnel/outbox tunnel/pulse tunnel/session tunnel/stream
     turn

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.credential import TOKEN, Credential
+from invproxy.deadlines import Deadlines
 from invproxy.registry.registry import Change, Deleted, Revoked
-from invproxy.timers import Wheel
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -69,7 +69,7 @@ class Links:
         """
         @param clock: what tells when credentials expire.
         """
-        self._wheel = Wheel(clock)
+        self._deadlines = Deadlines(clock)
         self._links: dict[str, dict[_Link, None]] = {}
 
     def __len__(self) -> int:
@@ -97,8 +97,8 @@ class Links:
         found[link] = None
         expires = credential.expires
         if expires is not None:
-            isLong = warn is not None and expires - self._wheel.seconds() > 2 * _NOTICE
-            self._wheel.watch(link, expires - _NOTICE if isLong else expires)
+            isLong = warn is not None and expires - self._deadlines.seconds() > 2 * _NOTICE
+            self._deadlines.watch(link, expires - _NOTICE if isLong else expires)
         return link.forget
 
     def forget(self, link: _Link) -> None:
@@ -112,7 +112,7 @@ class Links:
         if not found:
             del self._links[link.credential.backend]
         if link.askedAt:
-            self._wheel.forget(link)
+            self._deadlines.forget(link)
 
     def end(self, link: _Link, why: str) -> None:
         """
@@ -169,4 +169,4 @@ class Links:
         """
         Watch nothing any more.
         """
-        self._wheel.stop()
+        self._deadlines.stop()

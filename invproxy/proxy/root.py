@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
@@ -34,7 +35,6 @@ from invproxy.proxy.tunneling import TunnelResource, Tunnels
 from invproxy.proxy.visiting import Ejection, VisitedResource
 from invproxy.registry.registry import Registry
 from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter
-from invproxy.timers import Wheel
 from invproxy.wire.poll import PENDING, REQUEST, RESPONSE, TUNNEL
 
 _AGENT_CALLS: dict[bytes, type[AgentResource]] = {
@@ -121,7 +121,7 @@ class ProxyResource(StreamResource):
         """
         super().__init__()
         settings = settings or ProxySettings()
-        self._wheel = Wheel(clock)
+        self._deadlines = Deadlines(clock)
         self.mailboxes = mailboxes or Mailboxes(
             clock,
             maxPending=settings.maxPending,
@@ -136,7 +136,7 @@ class ProxyResource(StreamResource):
         if servesClients:
             self._public = self._publicSide(settings, clock, registry, endUsers)
         self._agent: dict[bytes, StreamResource] = {
-            path: kind(self.mailboxes, settings, clock, self._wheel, guard or Guard())
+            path: kind(self.mailboxes, settings, clock, self._deadlines, guard or Guard())
             if servesAgents
             else self._nothing
             for path, kind in _AGENT_CALLS.items()
@@ -160,14 +160,14 @@ class ProxyResource(StreamResource):
         elif endUsers is not None:
             router = MembersRouter(mailboxes)
         if endUsers is None:
-            return PublicResource(mailboxes, router, settings, clock, self._wheel)
+            return PublicResource(mailboxes, router, settings, clock, self._deadlines)
         self._pages = endUsers.pages
         return VisitedResource(
             mailboxes,
             router,
             settings,
             clock,
-            self._wheel,
+            self._deadlines,
             endUsers.visitors,
             leadsToSignIn=bool(endUsers.pages),
         )
@@ -230,4 +230,4 @@ class ProxyResource(StreamResource):
             self._unobserve()
             self._unobserve = None
         self.tunnels.close()
-        self._wheel.stop()
+        self._deadlines.stop()

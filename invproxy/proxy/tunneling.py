@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from invproxy.clocks import RESPONDING
 from invproxy.credential import Credential
+from invproxy.deadlines import Deadlines
 from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
@@ -30,7 +31,6 @@ from invproxy.interfaces import IAnswer, IExchange, ITaker, IUpload
 from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
 from invproxy.proxy.streams import answerAtOnce
-from invproxy.timers import Wheel
 from invproxy.tunnel.life import GOING_AWAY, REPLACED, UNAUTHORIZED
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
@@ -235,7 +235,7 @@ class ProxySession(Session[ProxyStream]):
         mailbox: Mailbox,
         answer: IAnswer,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         limits: Limits,
         timeout: float,
     ) -> None:
@@ -244,14 +244,14 @@ class ProxySession(Session[ProxyStream]):
         @param mailbox: that of the backend that the agent serves.
         @param answer: the answer to the call that became the tunnel, a 101.
         @param clock: what tells the time.
-        @param wheel: what watches the deadlines.
+        @param deadlines: what watches the deadlines.
         @param limits: bounds on responses.
         @param timeout: seconds without a sign of life after which the link is dead.
         """
         hello = Hello(
             node=tunnels.node, window=INITIAL, head=max(limits.head, limits.trailers) + 1024
         )
-        super().__init__(clock, turnOf(clock), wheel, hello, isClient=False, timeout=timeout)
+        super().__init__(clock, turnOf(clock), deadlines, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
         self.limits = limits
         self.parser = ResponseParser(limits)
@@ -392,7 +392,7 @@ class TunnelResource(AgentResource):
             mailbox,
             answer,
             self._clock,
-            self._wheel,
+            self._deadlines,
             self._settings.limits,
             self._settings.linkTimeout,
         )

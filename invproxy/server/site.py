@@ -12,12 +12,12 @@ from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, I
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from invproxy.deadlines import Deadlines
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
-from invproxy.timers import Wheel
 from invproxy.turn import turnOf
 
 _SURPLUS = 64
@@ -42,7 +42,7 @@ class StreamingSite(Factory):
 
     @ivar origin: what answers the requests.
     @ivar clock: what tells the time.
-    @ivar wheel: the deadlines of the connections.
+    @ivar deadlines: the deadlines of the connections.
     @ivar turn: what collects what they write.
     @ivar clients: how many clients are connected, agents' links left out.
     @ivar takesCertificates: whether certificates that peers have shown count.
@@ -82,7 +82,7 @@ class StreamingSite(Factory):
         self.isAgentCall = isAgentCall
         self.streamEnded = streamEnded
         self.takesCertificates = takesCertificates
-        self.wheel = Wheel(clock)
+        self.deadlines = Deadlines(clock)
         self.turn = turnOf(clock)
         self.clients = 0
         self._maxConnections = maxConnections
@@ -119,9 +119,9 @@ class StreamingSite(Factory):
         Take note that a connection is gone.
         """
         self._channels.discard(channel)
-        self.wheel.forget(channel)
+        self.deadlines.forget(channel)
         if self._drained and not self._channels:
-            self.wheel.stop()
+            self.deadlines.stop()
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)
@@ -146,7 +146,7 @@ class StreamingSite(Factory):
         for channel in list(self._channels):
             channel.drain()
         if not self._channels:
-            self.wheel.stop()
+            self.deadlines.stop()
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
@@ -158,4 +158,4 @@ class StreamingSite(Factory):
         """
         for channel in list(self._channels):
             channel.abort()
-        self.wheel.stop()
+        self.deadlines.stop()

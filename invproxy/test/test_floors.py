@@ -34,7 +34,7 @@ FLOORS = (
     ("interfaces",),
     # 2: state, with the clock injected and no sockets.
     (
-        "timers",
+        "deadlines",
         "discard",
         "passing",
         "clocks",

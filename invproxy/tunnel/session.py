@@ -9,8 +9,8 @@ from typing import Final, Generic, TypeVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, CODES, Fault
-from invproxy.timers import Wheel
 from invproxy.tunnel.life import GOING_AWAY, INTERNAL, makeLife
 from invproxy.tunnel.outbox import Outbox
 from invproxy.tunnel.printable import printable
@@ -77,7 +77,7 @@ class Session(Generic[S]):
         self,
         clock: IReactorTime,
         turn: Turn,
-        wheel: Wheel,
+        deadlines: Deadlines,
         hello: Hello,
         *,
         isClient: bool,
@@ -86,7 +86,7 @@ class Session(Generic[S]):
         """
         @param clock: what tells the time.
         @param turn: what collects what is written.
-        @param wheel: what watches the deadlines.
+        @param deadlines: what watches the deadlines.
         @param hello: what to say of ourselves.
         @param isClient: whether we are the client of the WebSocket, whose payload is masked.
         @param timeout: seconds without a sign of life after which the link is dead.
@@ -102,7 +102,7 @@ class Session(Generic[S]):
         self.outbox = Outbox(turn, Keys() if isClient else None)
         self.pulse = Pulse(timeout, clock.seconds(), asksFirst=isClient)
         self.budget = Budget()
-        self._wheel = wheel
+        self._deadlines = deadlines
         self._isLinkEnded = False
         self._frames = FrameReader(self.frameReceived, hello.head)
         self.payloadReceived = self._frames.feed
@@ -116,7 +116,7 @@ class Session(Generic[S]):
         Begin: the link stands.
         """
         self.outbox.put(frame(HELLO, 0, self.hello.encode()))
-        self._wheel.watch(self, self.pulse.begin(self.clock.seconds()))
+        self._deadlines.watch(self, self.pulse.begin(self.clock.seconds()))
 
     def bytesReceived(self, data: bytes) -> None:
         """
@@ -141,7 +141,7 @@ class Session(Generic[S]):
 
         @param reason: why, for the log.
         """
-        self._wheel.forget(self)
+        self._deadlines.forget(self)
         self.life.lose(reason)
 
     def linkEnded(self, reason: str) -> None:
@@ -274,8 +274,8 @@ class Session(Generic[S]):
         self.outbox.sendControl(CLOSE, closePayload(code, reason))
         self.outbox.close()
         self._endLink()
-        self._wheel.forget(self)
-        self._wheel.watch(self, self.clock.seconds() + _CLOSING)
+        self._deadlines.forget(self)
+        self._deadlines.watch(self, self.clock.seconds() + _CLOSING)
         self.end(reason)
 
     def end(self, reason: str) -> None:
@@ -313,7 +313,7 @@ class Session(Generic[S]):
 
     def checkDeadline(self, now: float) -> float:
         """
-        See whether the peer is still there; see L{invproxy.timers.Watched}.
+        See whether the peer is still there; see L{invproxy.deadlines.Watched}.
         """
         if self.outbox.isClosed:
             self.abortLink()
