@@ -34,7 +34,6 @@ class Mailbox:
     The mailbox of one backend, in memory.
 
     @ivar backend: the backend's ID.
-    @ivar sessionBegan: when its agent last came after having been away, in seconds on the clock.
     """
 
     def __init__(self, backend: str, clock: IReactorTime, maxPending: int = 1000) -> None:
@@ -44,7 +43,6 @@ class Mailbox:
         @param maxPending: how many exchanges may wait.
         """
         self.backend = backend
-        self.sessionBegan = clock.seconds()
         self._clock = clock
         self._maxPending = maxPending
         self._queue: deque[IExchange] = deque()
@@ -158,8 +156,6 @@ class Mailbox:
         """
         now = self._clock.seconds()
         isNew = now - self.lastSeen() > _NEW_SESSION
-        if isNew:
-            self.sessionBegan = now
         self._seen = now
         return isNew
 
@@ -284,7 +280,7 @@ class Mailboxes:
         Say whether no agent of a backend has called for too long.
         """
         return (
-            not (mailbox._takers or mailbox._waiters)
+            not mailbox.isAttended()
             and self._clock.seconds() - mailbox.lastSeen() > self._offlineAfter
         )
 
