@@ -299,20 +299,20 @@ class ResponseCall(Discard):
         self._dismissed = False
 
     def write(self, data: bytes) -> None:
-        if self._dismissed or self._reader.atEnd():
+        if self._dismissed or self._reader.ended:
             return  # what follows a response is not looked at: the original frames even the empty body of a 204
         try:
             self._reader.feed(data)
         except Fault as fault:
             self._refuse(fault)
         else:
-            if self._reader.atEnd():
+            if self._reader.ended:
                 self._carriage.responseEnded()
 
     def finish(self, trailers: bytes = b"") -> None:
         if self._dismissed:
             return
-        ended = self._reader.atEnd()
+        ended = self._reader.ended
         if not self._reader.eof():
             self._refuse(Fault(ORIGIN_BAD_RESPONSE, "the response ended half way"))
             return
@@ -327,7 +327,7 @@ class ResponseCall(Discard):
         answerAtOnce(self._call, self.answer, 400, b"Bad Request", fault.detail.encode("utf-8"))
 
     def abort(self, fault: Fault) -> None:
-        if not self._dismissed and not self._reader.atEnd():
+        if not self._dismissed and not self._reader.ended:
             self._dismissed = True
             self._carriage.responseLost(self)
 
@@ -335,6 +335,6 @@ class ResponseCall(Discard):
         """
         Tell the agent that its response is not wanted any more.
         """
-        if not self._dismissed and not self._reader.atEnd():
+        if not self._dismissed and not self._reader.ended:
             self._dismissed = True
             answerAtOnce(self._call, self.answer, 404, b"Not Found")
