@@ -299,8 +299,11 @@ class ResponseCall(Discard):
         self._dismissed = False
 
     def write(self, data: bytes) -> None:
-        if self._dismissed or self._reader.ended:
-            return  # what follows a response is not looked at: the original frames even the empty body of a 204
+        # What follows a response is not looked at: the original frames even the empty body of a 204.
+        if not (self._dismissed or self._reader.ended):
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
         except Fault as fault:
