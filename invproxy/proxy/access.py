@@ -15,6 +15,7 @@ from invproxy.auth.approaches import Approaches
 from invproxy.auth.certificates import Certificates
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.throttle import Throttle
+from invproxy.credential import TOKEN
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.links import Links
 from invproxy.proxy.polling import Guard
@@ -23,7 +24,7 @@ from invproxy.registry.registry import Change, Deleted, Registry
 from invproxy.tables import Keeper, Table
 
 _SEE_EVERY = 60.0
-"""Seconds after which the agents of live links are noted as seen once more."""
+"""Seconds after which the agents of live links, and their tokens, are noted as seen once more."""
 
 
 class AgentAccess:
@@ -118,5 +119,8 @@ class AgentAccess:
 
     def _see(self) -> None:
         self._seeing = self._clock.callLater(_SEE_EVERY, self._see)
-        for backend in self.links.backends():
+        for backend, credentials in self.links.credentials().items():
             self.registry.see(backend)
+            for credential in credentials:
+                if credential.kind == TOKEN:
+                    self.registry.useToken(backend, credential.name)

@@ -172,11 +172,13 @@ class Links:
                 why=why,
             )
 
-    def backends(self) -> list[str]:
+    def credentials(self) -> dict[str, set[Credential]]:
         """
-        List the backends that have links.
+        List in whose names there are links, by backends.
         """
-        return list(self._links)
+        return {
+            backend: {link.credential for link in links} for backend, links in self._links.items()
+        }
 
     def stop(self) -> None:
         """

@@ -435,12 +435,12 @@ class Registry:
         if id in self._backends:
             self._uses.seeBackend(id)
 
-    def useToken(self, token: Token) -> None:
+    def useToken(self, backend: str, name: str) -> None:
         """
-        Note that an agent has authenticated by a token now; nothing happens if it was revoked.
+        Note that an agent is there by a token now; nothing happens if there is no such token.
         """
-        if token.digest in self._digests:
-            self._uses.seeToken(token.backend, token.name)
+        if name in self._tokens.get(backend, ()):
+            self._uses.seeToken(backend, name)
 
     # Telling.
 

@@ -632,7 +632,7 @@ class TokenTests(CommandTestCase):
         assert self.registry is not None
         [_, laptop] = self.registry.tokensOf("web")
         self.network.advance(7200)
-        self.registry.useToken(laptop)
+        self.registry.useToken(laptop.backend, laptop.name)
         self.assertEqual(
             self.run_("token", "list", "web"),
             "TOKEN   CREATED  EXPIRES             LAST USED\n"
