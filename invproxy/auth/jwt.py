@@ -21,6 +21,7 @@ from invproxy.auth.agents import unauthenticated
 from invproxy.auth.identity import Identity, IVerifier
 from invproxy.auth.keys import ALGORITHMS, Keys, PublicKey
 from invproxy.errors import Fault
+from invproxy.steady import wallOf
 
 SKEW = 60.0
 """Seconds by which the clocks of issuers may be off."""
@@ -97,6 +98,7 @@ class JWTVerifier:
         @param mostRecalled: how many tokens are remembered as verified.
         """
         self._clock = clock
+        self._wall = wallOf(clock)
         self._keys = keys
         self._claim = claim
         self._mostRecalled = mostRecalled
@@ -106,9 +108,7 @@ class JWTVerifier:
             options["iss"] = {"essential": True, "value": issuer}
         if audience is not None:
             options["aud"] = {"essential": True, "value": audience}
-        self._claims = JWTClaimsRegistry(
-            now=lambda: int(clock.seconds()), leeway=int(SKEW), **options
-        )
+        self._claims = JWTClaimsRegistry(now=lambda: int(self._wall()), leeway=int(SKEW), **options)
 
     def start(self) -> None:
         self._keys.start()
@@ -128,7 +128,7 @@ class JWTVerifier:
             verified = self._verified[digest] = self._counted(verified)
         identity = verified.identity
         assert identity.expires is not None
-        if identity.expires <= now:
+        if identity.expires <= self._wall():
             del self._verified[digest]
             return None
         return identity
@@ -137,12 +137,13 @@ class JWTVerifier:
         """
         Say until when a token counts whose key is known at this time.
         """
-        now = self._clock.seconds()
         return evolve(
             verified,
-            identity=evolve(verified.identity, expires=min(verified.expires, now + _LONGEST)),
+            identity=evolve(
+                verified.identity, expires=min(verified.expires, self._wall() + _LONGEST)
+            ),
             generation=self._keys.generation,
-            renewAt=now + _LONGEST / 2,
+            renewAt=self._clock.seconds() + _LONGEST / 2,
         )
 
     def verify(self, text: bytes, digest: bytes) -> Identity | Deferred[Identity]:

@@ -35,6 +35,7 @@ FLOORS = (
     # 2: state, with the clock injected and no sockets.
     (
         "timers",
+        "steady",
         "discard",
         "passing",
         "clocks",
