@@ -15,6 +15,7 @@ from invproxy.http1.marks import REFERER, USER_AGENT
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.settings import ProxySettings
 from invproxy.server.stream import ServerStream
+from invproxy.steady import wallOf
 
 _findReferer: Final = finder(b"referer")
 _findUserAgent: Final = finder(b"user-agent")
@@ -40,6 +41,7 @@ class Recorder:
         """
         self._log = accessLog.log
         self._seconds = clock.seconds
+        self._wall = wallOf(clock)
         self._settings = settings
         self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
         self._isAgentCall = isAgentCall
@@ -61,16 +63,17 @@ class Recorder:
             referer = _findReferer(head.fields)
         if head.marks & USER_AGENT:
             userAgent = _findUserAgent(head.fields)
+        took = self._seconds() - stream.began
         self._log(
             peer,
             stream.endUser,
-            stream.began,
+            self._wall() - took,
             head.method,
             head.target,
             head.minor,
             stream.status,
             stream.sent,
-            self._seconds() - stream.began,
+            took,
             referer or b"",
             userAgent or b"",
             stream.requestID,

@@ -493,7 +493,8 @@ class RegistryAgentsTests(AccessCase):
             self.bench.advance(5)
         record = registry.get("web")
         another, one = registry.tokensOf("web")
-        for seen in (record and record.lastUsed, one.lastUsed):
+        assert record is not None
+        for seen in (record.lastUsed, one.lastUsed):
             assert seen is not None
             self.assertLess(self.bench.now - seen, 10)
         self.assertEqual(another.lastUsed, began)
