@@ -39,7 +39,7 @@ HOT = """
     accesslog
     admin/problems
     agent/tunneler agent/tunnelstream
-    auth/visitors
+    auth/approaches auth/visitors
     client/connection client/pool client/stream
     deadlines
     exchange

@@ -135,7 +135,6 @@ class ExchangeTests(SynchronousTestCase):
             self.mailbox,
             requestHead(method, framing=framing, fields=fields or []),
             self.answer,
-            clock=self.clock,
             deadlines=self.deadlines,
             ended=ended,
             **options,
