@@ -11,11 +11,11 @@ from twisted.web.resource import Resource
 from invproxy.errors import CLIENT_GONE, Fault
 from invproxy.http1.framing import CHUNKED
 from invproxy.resources import ResourceOrigin
-from invproxy.test.helpers import RecordingAnswer, requestHead
-from invproxy.test.leaves import Keeper, ask
-from invproxy.test.test_origins import (
+from invproxy.test.directorigin import (
     StreamingResource,
 )
+from invproxy.test.helpers import RecordingAnswer, requestHead
+from invproxy.test.leaves import Keeper, ask
 
 
 class BodyLimitTests(SynchronousTestCase):

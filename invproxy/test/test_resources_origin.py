@@ -26,12 +26,12 @@ from invproxy.http1.fields import value
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead
 from invproxy.resources import IN_MEMORY, ResourceOrigin
-from invproxy.test.helpers import FakePeer, RecordingAnswer, requestHead
-from invproxy.test.leaves import Keeper, Leaf, ask, headOf, page
-from invproxy.test.test_origins import (
+from invproxy.test.directorigin import (
     DirectOrigin,
     RenderingResource,
 )
+from invproxy.test.helpers import FakePeer, RecordingAnswer, requestHead
+from invproxy.test.leaves import Keeper, Leaf, ask, headOf, page
 
 
 class RequestTests(SynchronousTestCase):
