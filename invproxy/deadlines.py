@@ -74,6 +74,12 @@ class Deadlines:
         watched.askedAt = 0.0
         self._watched.pop(watched, None)
 
+    def count(self) -> int:
+        """
+        Count those that are watched.
+        """
+        return len(self._watched)
+
     def _schedule(self) -> None:
         if self._call is not None:
             return

@@ -77,6 +77,7 @@ class Exchange:
     @ivar carrier: what took the request, if anything has.
     @ivar answer: the client's end.
     @ivar error: why it failed.
+    @ivar sent: how many bytes of the answer's body have come.
     @ivar upgraded: whether the answer is a 101, so that both directions are raw bytes.
     """
 
@@ -104,6 +105,7 @@ class Exchange:
         "id",
         "mailbox",
         "answer",
+        "sent",
         "since",
         "state",
         "stirredAt",
@@ -158,6 +160,7 @@ class Exchange:
         self._ended = ended
         self._holder: object = None
         self._unclaimed: Callable[[Exchange], None] | None = None
+        self.sent = 0
         self.upgraded = False
         self._deadlines = deadlines
         self.body = RequestBody(self, maxBody, checkTrailers)
@@ -407,6 +410,7 @@ class Exchange:
     def write(self, data: bytes) -> None:
         if self.state == RESPONDING:
             self.stirredAt = self._seconds()
+            self.sent += len(data)
             self.answer.write(data)
 
     def finish(self, trailers: bytes = b"") -> None:

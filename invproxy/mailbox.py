@@ -4,6 +4,7 @@ Mailboxes: per backend, the exchanges that wait for a carrier, and the carriers 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ from zope.interface import implementer
 from invproxy.errors import NO_BACKEND, TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
 from invproxy.exchange import Exchange
 from invproxy.interfaces import IExchange, IMailbox, ITaker
+from invproxy.tables import Table
 
 _NEW_SESSION: Final = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
@@ -306,6 +308,17 @@ class Mailboxes:
             emptied, self._emptied = self._emptied, []
             for deferred in emptied:
                 deferred.callback(None)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many mailboxes there are, and how many exchanges wait in the fullest.
+        """
+        most = self._maxBackends if self._maxBackends < sys.maxsize else None
+        fullest = max((mailbox.counts()[0] for mailbox in self._mailboxes.values()), default=0)
+        return [
+            Table("mailboxes", len(self._mailboxes), most),
+            Table("pending", fullest, self._maxPending),
+        ]
 
     def whenEmpty(self) -> Deferred[None]:
         """

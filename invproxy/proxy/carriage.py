@@ -6,7 +6,7 @@ brings its response.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, cast
 
 from zope.interface import implementer
 
@@ -44,8 +44,11 @@ class PollCarriage:
     """
     One exchange on its way through the poll carrier: to the exchange, where the body of its request goes.
 
+    @cvar kind: what carriers of this kind are called.
     @ivar request: the head as the agent gets it.
     """
+
+    kind: ClassVar[str] = "poll"
 
     __slots__ = (
         "_credentials",

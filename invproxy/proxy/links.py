@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from invproxy.credential import TOKEN, Credential
 from invproxy.deadlines import Deadlines
 from invproxy.registry.registry import Change, Deleted, Revoked
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -74,6 +75,18 @@ class Links:
 
     def __len__(self) -> int:
         return sum(map(len, self._links.values()))
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many there are; what they are the links of has bounds.
+        """
+        return [Table("agent_links", len(self))]
+
+    def deadlines(self) -> int:
+        """
+        Count those that end by themselves.
+        """
+        return self._deadlines.count()
 
     def add(
         self,
@@ -159,11 +172,13 @@ class Links:
                 why=why,
             )
 
-    def backends(self) -> list[str]:
+    def credentials(self) -> dict[str, set[Credential]]:
         """
-        List the backends that have links.
+        List in whose names there are links, by backends.
         """
-        return list(self._links)
+        return {
+            backend: {link.credential for link in links} for backend, links in self._links.items()
+        }
 
     def stop(self) -> None:
         """

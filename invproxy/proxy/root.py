@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from invproxy.census import Census
 from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
@@ -31,7 +32,8 @@ from invproxy.proxy.polling import (
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
-from invproxy.proxy.tunneling import TunnelResource, Tunnels
+from invproxy.proxy.tunneling import TunnelResource
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.proxy.visiting import Ejection, VisitedResource
 from invproxy.registry.registry import Registry
 from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter
@@ -91,6 +93,7 @@ class ProxyResource(StreamResource):
 
     @ivar mailboxes: the exchanges that wait and those in flight.
     @ivar tunnels: those of all agents.
+    @ivar census: counts what the proxy holds.
     """
 
     isLeaf = False
@@ -129,6 +132,11 @@ class ProxyResource(StreamResource):
             offlineAfter=settings.backendTimeout,
         )
         self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels
+        self.census = Census(self.mailboxes, clock)
+        self.census.count("tunnels", lambda: len(self.tunnels))
+        self.census.count("streams", self.tunnels.countStreams)
+        self.census.count("deadlines", self.deadlines)
+        self.census.include(self.tunnels, registry, endUsers)
         self._nothing = _Nothing()
         self._public: StreamResource = self._nothing
         self._pages: Mapping[bytes, StreamResource] = {}
@@ -204,6 +212,12 @@ class ProxyResource(StreamResource):
         Answer a request for just the place where this is mounted.
         """
         return self._public.render(request)
+
+    def deadlines(self) -> int:
+        """
+        Count the exchanges, polls and tunnels whose deadlines are watched here.
+        """
+        return self._deadlines.count()
 
     def drain(self) -> Deferred[None]:
         """

@@ -18,6 +18,7 @@ from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
+from invproxy.tables import Table
 from invproxy.turn import turnOf
 
 _SURPLUS = 64
@@ -62,6 +63,7 @@ class StreamingSite(Factory):
         isAgentCall: Callable[[RequestHead], bool] = _never,
         streamEnded: Callable[[ServerStream], None] = ignore,
         takesCertificates: bool = False,
+        name: str = "connections",
     ) -> None:
         """
         @param origin: what answers the requests.
@@ -73,6 +75,7 @@ class StreamingSite(Factory):
         @param isAgentCall: tells the requests that are served even when there are too many clients.
         @param streamEnded: called with each stream when its answer has ended, however.
         @param takesCertificates: whether its endpoints ask peers for certificates, and verify those that they get.
+        @param name: what the table of its clients is called.
         """
         self.origin = origin
         self.clock = clock
@@ -86,6 +89,7 @@ class StreamingSite(Factory):
         self.turn = turnOf(clock)
         self.clients = 0
         self._maxConnections = maxConnections
+        self._name = name
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
         self._draining = False
@@ -125,6 +129,24 @@ class StreamingSite(Factory):
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)
+
+    def countClients(self) -> int:
+        """
+        Count the clients that are connected.
+        """
+        return self.clients
+
+    def countLinks(self) -> int:
+        """
+        Count the connections that are agents' links.
+        """
+        return len(self._channels) - self.clients
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many clients are connected.
+        """
+        return [Table(self._name, self.clients, self._maxConnections)]
 
     def date(self) -> bytes:
         """

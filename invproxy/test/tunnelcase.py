@@ -25,7 +25,8 @@ from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
-from invproxy.proxy.tunneling import ProxySession, Tunnels
+from invproxy.proxy.tunneling import ProxySession
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.test.helpers import FakePeer, RecordingAnswer, requestHead
 from invproxy.wire.frames import (
     DATA,
@@ -367,7 +368,7 @@ class Pair(Proxy):
     ) -> None:
         super().__init__(limits, timeout)
         self.origin = FakeOrigin()
-        self.agentWheel = Deadlines(self.clock)
+        self.agentDeadlines = Deadlines(self.clock)
         self.settings = AgentSettings(linkTimeout=agentTimeout, **settings)
         self.slot = 0
         self.isCut = False
@@ -384,7 +385,7 @@ class Pair(Proxy):
         self.proxy = self.session(self.proxyEnd)
         self.agentEnd = AgentEnd()
         self.agent = AgentSession(
-            self.clock, self.agentWheel, self.origin, self.settings, instance, self.slot
+            self.clock, self.agentDeadlines, self.origin, self.settings, instance, self.slot
         )
         self.agent.ready.addErrback(lambda failure: failure.trap(TunnelLost) and None)
         self.agent.begin(self.agentEnd)
