@@ -43,7 +43,8 @@ class Recorder:
         self._seconds = clock.seconds
         self._wall = wallOf(clock)
         self._settings = settings
-        self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._approaches = settings.approaches()
+        self._isBehindProxies = self._approaches.trustsAnyone
         self._isAgentCall = isAgentCall
 
     def record(self, stream: ServerStream) -> None:
@@ -56,7 +57,7 @@ class Recorder:
             return
         host: str | None = getattr(stream.peer.address, "host", None)
         peer = "unix" if host is None else host
-        if self._isBehindProxies and self._isTrusted(host):
+        if self._isBehindProxies and self._approaches.isTrusted(stream.peer):
             peer = self._originalOf(peer, head)
         referer = userAgent = None
         if head.marks & REFERER:
@@ -79,14 +80,6 @@ class Recorder:
             stream.requestID,
             stream.error.name if stream.error is not None else "",
         )
-
-    def _isTrusted(self, host: str | None) -> bool:
-        """
-        Say whether a peer is a trusted proxy.
-
-        @param host: its IP address; L{None} on a UNIX socket.
-        """
-        return self._settings.trustUnixPeers if host is None else self._settings.trusts(host)
 
     def _originalOf(self, peer: str, head: RequestHead) -> str:
         """

@@ -9,8 +9,6 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from twisted.internet.interfaces import IReactorTime
-
 from invproxy.auth.cookies import dropSet
 from invproxy.auth.visitors import Visitors
 from invproxy.deadlines import Deadlines
@@ -22,7 +20,6 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.passing import PassingAnswer
-from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import answerAtOnce
@@ -49,7 +46,6 @@ class VisitedResource(PublicResource):
         mailboxes: Mailboxes,
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
-        clock: IReactorTime,
         deadlines: Deadlines,
         visitors: Visitors,
         *,
@@ -59,15 +55,10 @@ class VisitedResource(PublicResource):
         @param visitors: finds out end users.
         @param leadsToSignIn: whether a browser that must sign in is led to L{SIGN_IN}.
         """
-        super().__init__(mailboxes, router, settings, clock, deadlines)
+        knownBy = (b"Authorization", b"Cookie") if leadsToSignIn else (b"Authorization",)
+        super().__init__(mailboxes, router, settings, deadlines, knownBy=knownBy)
         self._visitors = visitors
         self._leadsToSignIn = leadsToSignIn
-        names = [b"Authorization"]
-        if leadsToSignIn:
-            names.append(b"Cookie")
-        if self._trustsAnyone and settings.userHeader:
-            names.append(settings.userHeader)
-        self._vary = varyBy(*names)
 
     def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
         found = self._visitors.identify(head, answer.peer)

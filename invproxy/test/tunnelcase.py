@@ -330,7 +330,6 @@ class Proxy:
             self.mailbox,
             requestHead(method, target, fields or [], framing=framing),
             client,
-            clock=self.clock,
             deadlines=self.deadlines,
             clocks=Clocks(),
             ended=ended,
