@@ -222,6 +222,7 @@ class ProxySession(Session[ProxyStream]):
     One tunnel. To its connection it is where the bytes of the agent go.
 
     @ivar mailbox: that of the backend that the agent serves.
+    @ivar credential: in whose name it stands.
     @ivar limits: bounds on responses.
     @ivar parser: parses their heads.
     @ivar unlink: takes note that it is over, if anybody wants to know.
@@ -233,6 +234,7 @@ class ProxySession(Session[ProxyStream]):
         self,
         tunnels: Tunnels,
         mailbox: Mailbox,
+        credential: Credential,
         answer: IAnswer,
         clock: IReactorTime,
         wheel: Wheel,
@@ -242,6 +244,7 @@ class ProxySession(Session[ProxyStream]):
         """
         @param tunnels: all of this proxy.
         @param mailbox: that of the backend that the agent serves.
+        @param credential: in whose name it stands.
         @param answer: the answer to the call that became the tunnel, a 101.
         @param clock: what tells the time.
         @param wheel: what watches the deadlines.
@@ -253,6 +256,7 @@ class ProxySession(Session[ProxyStream]):
         )
         super().__init__(clock, turnOf(clock), wheel, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
+        self.credential = credential
         self.limits = limits
         self.parser = ResponseParser(limits)
         self._answer = answer
@@ -396,6 +400,7 @@ class TunnelResource(AgentResource):
         session = ProxySession(
             self.tunnels,
             mailbox,
+            credential,
             answer,
             self._clock,
             self._wheel,
@@ -425,7 +430,7 @@ class Tunnels:
         self._most = most
         self._sessions: dict[ProxySession, None] = {}
         self._counts: dict[Mailbox, int] = {}
-        self._places: dict[tuple[str, str, int], ProxySession] = {}
+        self._places: dict[tuple[str, str, str, str, int], ProxySession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -452,15 +457,18 @@ class Tunnels:
         @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
         """
         place = self._placeOf(session)
-        if not place[1]:
+        if not place[3]:
             return None  # an agent that does not say who it is replaces nobody
         before = self._places.get(place)
         self._places[place] = session
         return before if before is not None and before.isReady else None
 
-    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
-        assert session.peer is not None
-        return session.mailbox.backend, session.peer.instance, session.peer.slot
+    def _placeOf(self, session: ProxySession) -> tuple[str, str, str, str, int]:
+        peer, credential = session.peer, session.credential
+        assert peer is not None
+        # By who it is, too, and not by what it says alone: no agent takes the place of another one.
+        name = session.mailbox.backend, credential.kind, credential.name
+        return *name, peer.instance, peer.slot
 
     def forget(self, session: ProxySession) -> None:
         """
