@@ -16,7 +16,7 @@ from invproxy.test.hostile.cases import LIMITS, Reply
 from invproxy.test.hostile.responses import RESPONSES
 from invproxy.test.hostile.stage import Answered, readAnswers
 from invproxy.test.rawcalls import HANDSHAKE, OURS, AgentTunnel, Call, idsOf
-from invproxy.test.test_hostile_responses import HostileBackends, plainReplies
+from invproxy.test.test_hostile_responses import ReplyAssertions, plainReplies
 from invproxy.wire.frames import LAST, RESPONSE, frame
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
@@ -119,12 +119,10 @@ class AgentsCase(SynchronousTestCase):
                 self.assertIn(b": ", line + b" ")
 
 
-class AnswerTests(AgentsCase):
+class AnswerTests(ReplyAssertions, AgentsCase):
     """
     What an agent answers to the exchanges of its own backend.
     """
-
-    assertAnswers = HostileBackends.assertAnswers
 
     def test_polls(self) -> None:
         """
