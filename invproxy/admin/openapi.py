@@ -22,7 +22,7 @@ _ID: Schema = {
     "maxLength": 256,
     "not": {"enum": [".", ".."]},
 }
-_TOKEN_NAME = r"^[0-9A-Za-z][0-9A-Za-z._@:\-]*$"
+_TOKEN_NAME = r"^[0-9A-Za-z][0-9A-Za-z._@:\-]*$"  # noqa: S105  (a pattern of names)
 
 _PROBLEMS = {
     400: "What was sent cannot be used; field names what is wrong.",
