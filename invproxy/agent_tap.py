@@ -28,7 +28,7 @@ from invproxy.urls import forwardProxy, hostPort, httpProxyFor, isAuthority, ori
 
 PROGRAM = "invproxy-agent"
 
-TOKEN_VARIABLE = "INVPROXY_TOKEN"
+TOKEN_VARIABLE = "INVPROXY_TOKEN"  # noqa: S105  (the name of a variable)
 """The environment variable that holds the token itself, not a file's path."""
 
 _DEFAULTS = AgentSettings()
