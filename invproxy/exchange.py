@@ -66,6 +66,7 @@ class Exchange:
     @ivar id: what names it towards agents; not to be guessed.
     @ivar head: the head of the request, as it goes to the backend.
     @ivar endUser: who the client authenticated as, or empty.
+    @ivar session: by what the client is known, if that may end before the exchange does.
     @ivar began: when it came, in seconds on the clock.
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
@@ -105,6 +106,7 @@ class Exchange:
         "id",
         "mailbox",
         "answer",
+        "session",
         "since",
         "state",
         "stirredAt",
@@ -143,6 +145,7 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
+        self.session: object = None
         self._seconds = clock.seconds
         self.began = self.since = self.stirredAt = self._seconds()
         self.state = QUEUED

@@ -169,13 +169,13 @@ class Visitors:
         self._underWay: dict[bytes, list[Deferred[str]]] = {}
         self._guesses: dict[str, int] = {}
 
-    def identify(self, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
+    def identify(self, head: RequestHead, peer: IPeer) -> str | Session | Deferred[str]:
         """
         Find out who sent a request, and take the credentials that are the proxy's own out of its fields.
 
         @param head: the request as it came.
         @param peer: the connection on which it came.
-        @return: the name, C{""} for nobody. A Deferred where that takes a while.
+        @return: the name, C{""} for nobody; the session of who has signed in. A Deferred where that takes a while.
         @raise Fault: or fails with it: unauthenticated with a challenge, too-many-attempts, bad-request for
             credentials that contradict each other, internal if they could not be checked.
         """
@@ -197,7 +197,7 @@ class Visitors:
             return ""  # the name is read where all the rest of that is
         if basic is not None:
             return self._checkBasic(basic, head, peer, fields)
-        return "" if session is None else session.user
+        return session or ""
 
     def sessionOf(self, head: RequestHead, peer: IPeer) -> Session | None:
         """

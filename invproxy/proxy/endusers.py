@@ -30,10 +30,12 @@ class EndUsers:
 
     @ivar visitors: finds them out.
     @ivar pages: where they sign in and out, by paths; none if they cannot.
+    @ivar sessions: those of people who have signed in; L{None} if they cannot.
     """
 
     visitors: Visitors
     pages: Mapping[bytes, StreamResource] = field(factory=dict)
+    sessions: Sessions | None = None
 
 
 def endUsersOf(
@@ -75,4 +77,4 @@ def endUsersOf(
 
     fetcher = fetcher or Fetcher(clock, authorities=oidc.authorities)
     provider = Provider(clock, fetcher, oidc)
-    return EndUsers(visitors, pagesOf(clock, visitors, sessions, provider))
+    return EndUsers(visitors, pagesOf(clock, visitors, sessions, provider), sessions)

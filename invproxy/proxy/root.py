@@ -169,7 +169,7 @@ class ProxyResource(StreamResource):
             clock,
             self._wheel,
             endUsers.visitors,
-            leadsToSignIn=bool(endUsers.pages),
+            sessions=endUsers.sessions,
         )
 
     def find(self, path: bytes) -> StreamResource:
@@ -229,5 +229,7 @@ class ProxyResource(StreamResource):
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None
+        if isinstance(self._public, VisitedResource):
+            self._public.stop()
         self.tunnels.close()
         self._wheel.stop()

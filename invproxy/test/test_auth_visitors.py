@@ -23,7 +23,7 @@ from zope.interface import implementer
 from invproxy.agent.peer import OriginalPeer
 from invproxy.auth import visitors as module
 from invproxy.auth.approaches import Approaches
-from invproxy.auth.sessions import Sessions
+from invproxy.auth.sessions import Session, Sessions
 from invproxy.auth.throttle import LIMIT, Throttle
 from invproxy.auth.visitors import Visitors, cleanUser
 from invproxy.errors import Fault
@@ -128,6 +128,8 @@ class VisitorsCase(SynchronousTestCase):
         if rest is not None:
             self.assertEqual(head.fields, b"\r\nHost: example.com" + rest)
         [found] = outcome or ["(waits)"]
+        if isinstance(found, Session):
+            return found.user
         if isinstance(found, Fault):
             self.fault = found
             return f"!{found.code.name}"
