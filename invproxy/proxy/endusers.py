@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from invproxy.auth.approaches import Approaches
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.auth.sessions import Sessions
-from invproxy.auth.throttle import Throttle
+from invproxy.auth.throttle import FairThrottle
 from invproxy.auth.visitors import Visitors
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
@@ -62,7 +62,7 @@ def endUsersOf(
     sessions = Sessions(clock) if oidc is not None else None
     visitors = Visitors(
         clock,
-        Throttle(clock),
+        FairThrottle(clock),
         approaches=Approaches(trusts, settings.trustUnixPeers),
         checkers=checkers,
         sessions=sessions,
