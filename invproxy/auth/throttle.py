@@ -26,6 +26,7 @@ from twisted.logger import Logger
 
 from invproxy.errors import TOO_MANY_ATTEMPTS, Fault
 from invproxy.interfaces import IPeer
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -86,22 +87,31 @@ class Throttle:
         *,
         limit: int = LIMIT,
         longestPenalty: float = LONGEST_PENALTY,
+        name: str = "throttle",
     ) -> None:
         """
         @param clock: what tells the time.
         @param mostPeers: how many peers are remembered.
         @param limit: failures within L{WINDOW} after which one is refused.
         @param longestPenalty: seconds for which it is refused at most.
+        @param name: what the table of these is called.
         """
         self._clock = clock
         self._mostPeers = mostPeers
         self._limit = limit
         self._longestPenalty = longestPenalty
+        self._name = name
         # In the order in which they were touched last.
         self._records: dict[tuple[str, bytes], _Record] = {}
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many peers are remembered.
+        """
+        return [Table(self._name, len(self._records), self._mostPeers, True)]
 
     def check(self, peer: IPeer | str, who: bytes = b"") -> None:
         """
@@ -196,12 +206,24 @@ class FairThrottle:
     methods are those of L{Throttle}.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, *, name: str = "throttle") -> None:
         """
         @param clock: what tells the time.
+        @param name: what the table of these is called; that of their peers is called the same with C{_peers} behind it.
         """
-        self._each = Throttle(clock)
-        self._all = Throttle(clock, limit=WIDE_LIMIT, longestPenalty=WIDE_LONGEST_PENALTY)
+        self._each = Throttle(clock, name=name)
+        self._all = Throttle(
+            clock,
+            limit=WIDE_LIMIT,
+            longestPenalty=WIDE_LONGEST_PENALTY,
+            name=f"{name}_peers",
+        )
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many are remembered.
+        """
+        return self._each.tables() + self._all.tables()
 
     def check(self, peer: IPeer | str, who: bytes) -> None:
         """

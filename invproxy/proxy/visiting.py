@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from invproxy.auth.cookies import dropSet
 from invproxy.auth.sessions import Session, Sessions
 from invproxy.auth.visitors import Visitors
+from invproxy.deadlines import Deadlines
 from invproxy.errorpage import HTML, chooseMediaType
 from invproxy.errors import FORBIDDEN, NO_BACKEND, UNAUTHENTICATED, Fault
 from invproxy.exchange import Exchange
@@ -31,7 +32,6 @@ from invproxy.registry.records import Backend
 from invproxy.registry.registry import Change, Changed, Deleted
 from invproxy.registry.routes import RouteTable
 from invproxy.routing import OpenRouter, RegistryRouter, readings
-from invproxy.timers import Wheel
 
 SIGN_IN: Final = b"/.invproxy/sign-in"
 """Where browsers go to sign in."""
@@ -51,7 +51,7 @@ class VisitedResource(PublicResource):
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         visitors: Visitors,
         *,
         sessions: Sessions | None = None,
@@ -60,12 +60,12 @@ class VisitedResource(PublicResource):
         @param visitors: finds out end users.
         @param sessions: those of people who have signed in. A browser that must sign in is led to L{SIGN_IN} then.
         """
-        super().__init__(mailboxes, router, settings, clock, wheel)
+        super().__init__(mailboxes, router, settings, clock, deadlines)
         self._visitors = visitors
         self._leadsToSignIn = sessions is not None
         self._expiry: Expiry | None = None
         if sessions is not None:
-            self._expiry = Expiry(mailboxes, sessions, wheel, visitors)
+            self._expiry = Expiry(mailboxes, sessions, deadlines, visitors)
         names = [b"Authorization"]
         if sessions is not None:
             names.append(b"Cookie")
@@ -173,18 +173,18 @@ class Expiry:
     """
 
     def __init__(
-        self, mailboxes: Mailboxes, sessions: Sessions, wheel: Wheel, visitors: Visitors
+        self, mailboxes: Mailboxes, sessions: Sessions, deadlines: Deadlines, visitors: Visitors
     ) -> None:
         """
         @param mailboxes: knows what is in flight.
         @param sessions: tell when some have ended.
-        @param wheel: what watches how long they last.
+        @param deadlines: what watches how long they last.
         @param visitors: knows what to answer.
         """
         self.askedAt = 0.0
         self._mailboxes = mailboxes
         self._sessions = sessions
-        self._wheel = wheel
+        self._deadlines = deadlines
         self._visitors = visitors
         self.stop = sessions.observe(self._ended)
 
@@ -193,7 +193,7 @@ class Expiry:
         Take note that something of a session is in flight.
         """
         if not self.askedAt:
-            self._wheel.watch(self, self._wheel.seconds() + _LOOK_EVERY)
+            self._deadlines.watch(self, self._deadlines.seconds() + _LOOK_EVERY)
 
     def checkDeadline(self, now: float) -> float:
         sessions = {each.session for each in self._mailboxes.exchanges.values()}

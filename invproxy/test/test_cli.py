@@ -47,7 +47,7 @@ class HelpTests(CommandTestCase):
                 listed = shown.partition("\nCommands:\n")[2].partition("\n\n")[0]
                 found = [line.split()[0] for line in listed.splitlines() if line[2:3] != " "]
                 commands += [[*words, name] for name in found]
-        self.assertEqual(len(commands), 1 + 6 + 5 + 3)
+        self.assertEqual(len(commands), 1 + 7 + 5 + 3)
         self.assertIn("Exit status: 0", self.run_("--help"))
 
     def test_version(self) -> None:
