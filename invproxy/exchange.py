@@ -65,6 +65,7 @@ class Exchange:
     @ivar id: what names it towards agents; not to be guessed.
     @ivar head: the head of the request, as it goes to the backend.
     @ivar endUser: who the client authenticated as, or empty.
+    @ivar session: by what the client is known, if that may end before the exchange does.
     @ivar began: when it came, in seconds on the clock.
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
@@ -106,6 +107,7 @@ class Exchange:
         "mailbox",
         "answer",
         "sent",
+        "session",
         "since",
         "state",
         "stirredAt",
@@ -142,6 +144,7 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
+        self.session: object = None
         self._seconds = deadlines.seconds
         self.began = self.since = self.stirredAt = self._seconds()
         self.state = QUEUED

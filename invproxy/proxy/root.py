@@ -175,7 +175,7 @@ class ProxyResource(StreamResource):
             settings,
             self._deadlines,
             endUsers.visitors,
-            leadsToSignIn=bool(endUsers.pages),
+            sessions=endUsers.sessions,
         )
 
     def find(self, path: bytes) -> StreamResource:
@@ -241,5 +241,7 @@ class ProxyResource(StreamResource):
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None
+        if isinstance(self._public, VisitedResource):
+            self._public.stop()
         self.tunnels.close()
         self._deadlines.stop()
