@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from attrs import define
@@ -14,9 +15,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from invproxy.errors import NO_BACKEND, TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
+from invproxy.errors import (
+    NO_BACKEND,
+    TOO_MANY_BACKENDS,
+    TOO_MANY_LINKS,
+    TOO_MANY_PENDING,
+    Fault,
+)
 from invproxy.exchange import Exchange
-from invproxy.interfaces import IExchange, IMailbox, ITaker
+from invproxy.interfaces import IExchange, IMailbox, IPeer, ITaker
 
 _NEW_SESSION: Final = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
@@ -37,11 +44,14 @@ class Mailbox:
     @ivar sessionBegan: when its agent last came after having been away, in seconds on the clock.
     """
 
-    def __init__(self, backend: str, clock: IReactorTime, maxPending: int = 1000) -> None:
+    def __init__(
+        self, backend: str, clock: IReactorTime, maxPending: int = 1000, maxLinks: int = 4000
+    ) -> None:
         """
         @param backend: the backend's ID.
         @param clock: what tells the time.
         @param maxPending: how many exchanges may wait.
+        @param maxLinks: how many connections its agents may have.
         """
         self.backend = backend
         self.sessionBegan = clock.seconds()
@@ -53,6 +63,8 @@ class Mailbox:
         # In the order in which they were given something last.
         self._takers: dict[ITaker, None] = {}
         self._seen = clock.seconds()
+        self._maxLinks = maxLinks
+        self._links: set[IPeer] = set()
 
     def put(self, exchange: IExchange) -> None:
         if self._takers and not (self._queue or self._returned):
@@ -163,6 +175,20 @@ class Mailbox:
         self._seen = now
         return isNew
 
+    def link(self, peer: IPeer) -> None:
+        """
+        Take note of the connection of an agent, for as long as it stands.
+
+        @raise Fault: (too-many-links) if its agents have too many.
+        """
+        links = self._links
+        if peer in links or not peer.streams:  # a stock site counts nobody
+            return
+        if len(links) >= self._maxLinks:
+            raise Fault(TOO_MANY_LINKS, f"{self._maxLinks} connections of this backend's agents")
+        links.add(peer)
+        peer.whenLost(partial(links.discard, peer))
+
     def lastSeen(self) -> float:
         """
         When an agent was last there, in seconds on the clock: now, while one waits.
@@ -201,12 +227,14 @@ class Mailboxes:
         *,
         maxPending: int = 1000,
         maxBackends: int = 1000,
+        maxLinks: int = 4000,
         offlineAfter: float = 300.0,
     ) -> None:
         """
         @param clock: what tells the time.
         @param maxPending: how many exchanges may wait for each backend.
         @param maxBackends: how many mailboxes there may be.
+        @param maxLinks: how many connections the agents of each backend may have.
         @param offlineAfter: seconds without a call after which a backend is offline.
         """
         self.exchanges: dict[str, Exchange] = {}
@@ -214,6 +242,7 @@ class Mailboxes:
         self._clock = clock
         self._maxPending = maxPending
         self._maxBackends = maxBackends
+        self._maxLinks = maxLinks
         self._offlineAfter = offlineAfter
         # In the order in which the sessions of their agents began.
         self._mailboxes: dict[str, Mailbox] = {}
@@ -237,7 +266,9 @@ class Mailboxes:
         if mailbox is None:
             if len(self._mailboxes) >= self._maxBackends:
                 self._evict()
-            mailbox = self._mailboxes[backend] = Mailbox(backend, self._clock, self._maxPending)
+            mailbox = self._mailboxes[backend] = Mailbox(
+                backend, self._clock, self._maxPending, self._maxLinks
+            )
         if mailbox.see():
             self._mailboxes[backend] = self._mailboxes.pop(backend)
         return mailbox

@@ -249,6 +249,7 @@ class ResponseReader:
         self.rest = b""
         self._ended = False
         self._begun = False
+        self._interims = 0
 
     def feed(self, data: bytes) -> None:
         """
@@ -268,6 +269,9 @@ class ResponseReader:
             head = self._parser.parse(found[0], self._method, self._upgrading)
             data = found[1]
             if head.status < 200 and head.status != 101:
+                self._interims += 1
+                if self._interims > self._limits.interims:
+                    raise Fault(BAD_REQUEST, f"more than {self._limits.interims} interim responses")
                 self._answer.inform(head)
                 if not data:
                     return

@@ -30,7 +30,8 @@ from invproxy.proxy.polling import (
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
-from invproxy.proxy.tunneling import TunnelResource, Tunnels
+from invproxy.proxy.tunneling import TunnelResource
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.proxy.visiting import Ejection, VisitedResource
 from invproxy.registry.registry import Registry
 from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter
@@ -126,6 +127,7 @@ class ProxyResource(StreamResource):
             clock,
             maxPending=settings.maxPending,
             maxBackends=settings.maxBackends,
+            maxLinks=settings.maxLinks,
             offlineAfter=settings.backendTimeout,
         )
         self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels

@@ -32,8 +32,11 @@ from invproxy.proxy.polling import Guard
 from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
+from invproxy.refusals import Refusals
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
+from invproxy.server.accepting import guardPort
+from invproxy.server.crowd import Crowd, Room
 from invproxy.server.site import ignore
 
 _log = Logger(namespace="invproxy.proxy")
@@ -57,6 +60,8 @@ class Addresses:
 class ProxyService(Service):
     """
     An inverting proxy that listens on endpoints.
+
+    @ivar refusals: counts the connections that were closed without an answer.
     """
 
     def __init__(
@@ -111,6 +116,8 @@ class ProxyService(Service):
                 takesCertificates=bool(self._authorities),
             )
         self._settings = settings
+        self.refusals = Refusals(reactor)
+        self._room = Room(settings.maxSockets)
         self._listen = {
             "public": listen,
             "agents": agentListen,
@@ -153,7 +160,7 @@ class ProxyService(Service):
                 adminOrigin(admin, reactor),
                 reactor,
                 limits=settings.limits,
-                maxConnections=_MOST_ADMINISTRATORS,
+                crowd=self._crowd(_MOST_ADMINISTRATORS, _MOST_ADMINISTRATORS // 4),
             ),
         }
         self._ports: list[IListeningPort] = []
@@ -170,10 +177,20 @@ class ProxyService(Service):
             limits=settings.limits,
             headTimeout=settings.headTimeout,
             idleTimeout=settings.idleTimeout,
-            maxConnections=settings.maxConnections,
+            crowd=self._crowd(settings.maxConnections, settings.mostPerAddress()),
+            minPace=settings.minPace,
             isAgentCall=resource.isAgentCall,
             streamEnded=self._recorder.record if self._recorder else ignore,
             takesCertificates=takesCertificates,
+        )
+
+    def _crowd(self, most: int, mostOfOne: int) -> Crowd:
+        return Crowd(
+            self.refusals,
+            most,
+            mostOfOne=mostOfOne,
+            isShared=self._settings.isShared,
+            room=self._room,
         )
 
     def startService(self) -> None:
@@ -216,6 +233,7 @@ class ProxyService(Service):
                 except CannotListenError as error:
                     error.option = _OPTIONS[kind]  # type: ignore[attr-defined]
                     raise
+                guardPort(port, self._reactor, self.refusals)
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
         return Addresses(

@@ -4,8 +4,7 @@ The proxy's side of the tunnel: one session for each, which takes the exchanges 
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,7 +17,6 @@ from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
     ORIGIN_BAD_RESPONSE,
-    TOO_MANY_TUNNELS,
     Fault,
 )
 from invproxy.exchange import Exchange
@@ -30,13 +28,14 @@ from invproxy.interfaces import IAnswer, IExchange, ITaker, IUpload
 from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
 from invproxy.proxy.streams import answerAtOnce
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.timers import Wheel
-from invproxy.tunnel.life import GOING_AWAY, REPLACED, UNAUTHORIZED
+from invproxy.tunnel.life import REPLACED, UNAUTHORIZED
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
 from invproxy.wire.frames import LAST, MOST_STREAMS, FrameError, requestFrame
-from invproxy.wire.handshake import accept
+from invproxy.wire.handshake import accept, claimOf
 from invproxy.wire.hello import Hello
 from invproxy.wire.poll import AGENTS_CODES, OUR_FEATURES, REQUEST_ID, USER_ID
 from invproxy.wire.windows import INITIAL
@@ -53,9 +52,6 @@ _AGENTS_CODES: Final = AGENTS_CODES | {
     "not-implemented",
 }
 """Why an origin may have refused a request, as the code of a RESET; with any other, the agent is taken for lost."""
-
-_MOST_INTERIMS: Final = 100
-"""Interim responses that one exchange may have."""
 
 _MOST_OUTER: Final = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
@@ -152,8 +148,9 @@ class ProxyStream(Stream):
             if flags & LAST:
                 raise FrameError(f"an interim RESPONSE as the last on stream {self.number}")
             self._interims += 1
-            if self._interims > _MOST_INTERIMS:
-                self._refuse(f"more than {_MOST_INTERIMS} interim responses")
+            most = self._tunnel.limits.interims
+            if self._interims > most:
+                self._refuse(f"more than {most} interim responses")
             elif (
                 not self._isHeld or head.status == 100
             ):  # else the client does not keep up with them
@@ -402,90 +399,9 @@ class TunnelResource(AgentResource):
             self._settings.limits,
             self._settings.linkTimeout,
         )
-        self.tunnels.add(session)
+        self.tunnels.add(session, claimOf(head))
         if self._links is not None:
             session.unlink = self._links.add(credential, session.cut, session.life.drain)
         answer.respond(accepted)
         session.connected()
         return session
-
-
-class Tunnels:
-    """
-    All tunnels of a proxy.
-
-    @ivar node: names this proxy.
-    """
-
-    def __init__(self, most: int) -> None:
-        """
-        @param most: how many there may be for each backend.
-        """
-        self.node = secrets.token_hex(4)
-        self._most = most
-        self._sessions: dict[ProxySession, None] = {}
-        self._counts: dict[Mailbox, int] = {}
-        self._places: dict[tuple[str, str, int], ProxySession] = {}
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def __iter__(self) -> Iterator[ProxySession]:
-        return iter(list(self._sessions))
-
-    def add(self, session: ProxySession) -> None:
-        """
-        Take note of a new one, which has not said yet whose it is.
-
-        @raise Fault: (too-many-tunnels) if its backend has too many.
-        """
-        count = self._counts.get(session.mailbox, 0)
-        if count >= self._most:
-            raise Fault(TOO_MANY_TUNNELS, f"{self._most} tunnels serve this backend")
-        self._counts[session.mailbox] = count + 1
-        self._sessions[session] = None
-
-    def admit(self, session: ProxySession) -> ProxySession | None:
-        """
-        Give a tunnel its place.
-
-        @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
-        """
-        place = self._placeOf(session)
-        if not place[1]:
-            return None  # an agent that does not say who it is replaces nobody
-        before = self._places.get(place)
-        self._places[place] = session
-        return before if before is not None and before.isReady else None
-
-    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
-        assert session.peer is not None
-        return session.mailbox.backend, session.peer.instance, session.peer.slot
-
-    def forget(self, session: ProxySession) -> None:
-        """
-        Take note that one is over.
-        """
-        if session in self._sessions:
-            del self._sessions[session]
-            self._counts[session.mailbox] -= 1
-            if not self._counts[session.mailbox]:
-                del self._counts[session.mailbox]
-        if session.peer is not None:
-            place = self._placeOf(session)
-            if self._places.get(place) is session:
-                del self._places[place]
-
-    def drain(self) -> None:
-        """
-        Tell all agents that this proxy is stopping: they may go elsewhere.
-        """
-        for session in self:
-            session.life.drain()
-
-    def close(self) -> None:
-        """
-        Close all.
-        """
-        for session in self:
-            session.life.close(GOING_AWAY, "the proxy is stopping")

@@ -37,6 +37,7 @@ FLOORS = (
         "timers",
         "discard",
         "passing",
+        "refusals",
         "clocks",
         "requestbody",
         "exchange",
@@ -57,11 +58,13 @@ FLOORS = (
     ("proxy.*", "agent.*", "admin.*"),
     # 5: assembly.
     (
+        "descriptors",
         "parsers",
         "options",
         "urls",
         "endpoints",
         "access_options",
+        "bound_options",
         "accesslog",
         "lifecycle",
         "visitor_options",

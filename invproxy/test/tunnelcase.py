@@ -24,7 +24,8 @@ from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
-from invproxy.proxy.tunneling import ProxySession, Tunnels
+from invproxy.proxy.tunneling import ProxySession
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.test.helpers import FakePeer, RecordingAnswer, requestHead
 from invproxy.timers import Wheel
 from invproxy.wire.frames import (

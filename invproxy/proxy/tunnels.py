@@ -1,0 +1,110 @@
+"""
+All tunnels of a proxy: how many there are, and which one takes the place of which.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from invproxy.errors import TOO_MANY_TUNNELS, Fault
+from invproxy.mailbox import Mailbox
+from invproxy.tunnel.life import GOING_AWAY
+from invproxy.wire.frames import FrameError
+from invproxy.wire.handshake import Claim
+
+if TYPE_CHECKING:
+    from invproxy.proxy.tunneling import ProxySession
+
+
+class Tunnels:
+    """
+    All tunnels of a proxy.
+
+    @ivar node: names this proxy.
+    """
+
+    def __init__(self, most: int) -> None:
+        """
+        @param most: how many there may be for each backend.
+        """
+        self.node = secrets.token_hex(4)
+        self._most = most
+        self._sessions: dict[ProxySession, None] = {}
+        # Those in excess, each with the place that it is to take over.
+        self._surplus: dict[ProxySession, tuple[str, str, int]] = {}
+        self._counts: dict[Mailbox, int] = {}
+        self._places: dict[tuple[str, str, int], ProxySession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[ProxySession]:
+        return iter(list(self._sessions))
+
+    def add(self, session: ProxySession, claim: Claim | None = None) -> None:
+        """
+        Take note of a new one, which has not said HELLO yet.
+
+        @param claim: whose it says to be already, if it does. Where its backend has as many as it may, one that
+            replaces another is let in: most likely that other one is lost, though nobody here has noticed.
+        @raise Fault: (too-many-tunnels) if its backend has too many.
+        """
+        count = self._counts.get(session.mailbox, 0)
+        if count >= self._most:
+            place = claim and (session.mailbox.backend, claim.instance, claim.slot)
+            if place is None or place not in self._places or place in self._surplus.values():
+                raise Fault(TOO_MANY_TUNNELS, f"{self._most} tunnels serve this backend")
+            self._surplus[session] = place
+        self._counts[session.mailbox] = count + 1
+        self._sessions[session] = None
+
+    def admit(self, session: ProxySession) -> ProxySession | None:
+        """
+        Give a tunnel its place.
+
+        @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
+        @raise FrameError: if it was let in as it would replace one, and does not.
+        """
+        place = self._placeOf(session)
+        if self._surplus.pop(session, place) != place:
+            raise FrameError("a HELLO that does not name the tunnel which it is to replace")
+        if not place[1]:
+            return None  # an agent that does not say who it is replaces nobody
+        before = self._places.get(place)
+        self._places[place] = session
+        return before if before is not None and before.isReady else None
+
+    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
+        assert session.peer is not None
+        return session.mailbox.backend, session.peer.instance, session.peer.slot
+
+    def forget(self, session: ProxySession) -> None:
+        """
+        Take note that one is over.
+        """
+        self._surplus.pop(session, None)
+        if session in self._sessions:
+            del self._sessions[session]
+            self._counts[session.mailbox] -= 1
+            if not self._counts[session.mailbox]:
+                del self._counts[session.mailbox]
+        if session.peer is not None:
+            place = self._placeOf(session)
+            if self._places.get(place) is session:
+                del self._places[place]
+
+    def drain(self) -> None:
+        """
+        Tell all agents that this proxy is stopping: they may go elsewhere.
+        """
+        for session in self:
+            session.life.drain()
+
+    def close(self) -> None:
+        """
+        Close all.
+        """
+        for session in self:
+            session.life.close(GOING_AWAY, "the proxy is stopping")
