@@ -36,11 +36,11 @@ def raiseLimit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return ENOUGH if soft == resource.RLIM_INFINITY else soft
+        return ENOUGH if soft == resource.RLIM_INFINITY else int(soft)
     with suppress(OSError, ValueError):  # macOS has a bound below that which it tells
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         return wanted
-    return soft
+    return int(soft)
 
 
 def roomFor(limit: int) -> int:

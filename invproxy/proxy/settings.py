@@ -82,7 +82,7 @@ class ProxySettings:
         """
         Say whether many clients may come from one IP address, as it is that of a proxy, or of this machine.
         """
-        return host.startswith(("127.", "::1", "::ffff:127.")) or self.trusts(host)
+        return host == "::1" or host.startswith(("127.", "::ffff:127.")) or self.trusts(host)
 
     def trusts(self, host: str) -> bool:
         """

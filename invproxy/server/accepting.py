@@ -2,10 +2,10 @@
 What happens when a connection cannot be accepted, as the process has no file descriptor left.
 
 The bounds of a site are there so that it does not come to this. But descriptors may go elsewhere, to files and to
-other code in the process. Twisted then closes what waits to be accepted, with the help of a descriptor that it keeps for
-this, and has the log say so two or three times for each; and when that one is gone, too, it tries again and again
-without a pause. A L{Doorkeeper} hears of it instead of the log, counts, and in the second case waits before it lets the
-port try again.
+other code in the process. Twisted then closes what waits to be accepted, with the help of a descriptor that it keeps
+for this, and has the log say so two or three times for each; and when that one is gone, too, it tries again and again
+without a pause. A L{Doorkeeper} hears of it instead of the log, counts, and in the second case waits before it lets
+the port try again.
 
 It leans on attributes of L{tcp.Port} that are not public; where they are missing, all is as Twisted has it.
 """

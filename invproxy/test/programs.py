@@ -278,6 +278,17 @@ atexit.register(_closeAll)
 TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
 
 
+def limited(arguments: Sequence[str], ulimit: str) -> list[str]:
+    """
+    Have a program run with other limits.
+
+    @param ulimit: options of the shell's command C{ulimit}; none leaves all as it is.
+    """
+    if not ulimit:
+        return list(arguments)
+    return ["sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *arguments]
+
+
 class Proxy(Program):
     """
     C{twist invproxy-server} on ports of its own.
@@ -287,14 +298,16 @@ class Proxy(Program):
     @ivar admin: where administrators connect.
     """
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(self, *options: str, port: int = 0, ulimit: str = "") -> None:
         """
         @param options: more options.
         @param port: the port to listen on; 0 is any free one.
+        @param ulimit: options of the shell's command C{ulimit}, to be in force for the program.
         """
         listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
         admin = ("--admin-listen", "tcp:0:interface=127.0.0.1")
-        super().__init__("proxy", [*TWIST, "invproxy-server", *listen, *admin, *options])
+        arguments = [*TWIST, "invproxy-server", *listen, *admin, *options]
+        super().__init__("proxy", limited(arguments, ulimit))
         found = self.waitFor(r"^proxy ready: (http://\S+:(\d+)) \(admin (http://\S+)\)$")
         self.url = found[1]
         self.port = int(found[2])
@@ -351,6 +364,7 @@ class Agent(Program):
         *options: str,
         added: Mapping[str, str] | None = None,
         ready: bool = True,
+        ulimit: str = "",
     ) -> None:
         """
         @param proxy: the URL of the proxy.
@@ -359,10 +373,11 @@ class Agent(Program):
         @param options: more options.
         @param added: what to add to the environment.
         @param ready: whether to wait until it is ready.
+        @param ulimit: as for a L{Proxy}.
         """
         named = ("--proxy", proxy, "--backend", backend, "--origin", origin)
         arguments = [*TWIST, "invproxy-agent", *named, *options]
-        super().__init__(f"agent {backend}", arguments, added)
+        super().__init__(f"agent {backend}", limited(arguments, ulimit), added)
         if ready:
             self.waitReady()
 

@@ -33,8 +33,8 @@ class Greedy(TownCase):
 
     def test_claimsAndNeverFetches(self) -> None:
         """
-        What an agent was told of and does not fetch, another one is told of after the claim timeout; and if they are all
-        like that, the client waits no longer than the queue timeout and a last claim.
+        What an agent was told of and does not fetch, another one is told of after the claim timeout; and if they are
+        all like that, the client waits no longer than the queue timeout and a last claim.
         """
         town = self.town(claimTimeout=5.0, queueTimeout=30.0)
         first, second = town.askGreedy(), town.askGreedy()
@@ -98,7 +98,8 @@ class Greedy(TownCase):
         """
         town = self.town(pollTimeout=15.0)
         call = town.askGreedy()
-        town.fetch(*town.pending(GREEDY), backend=GREEDY)
+        [identifier] = town.pending(GREEDY)
+        town.fetch(identifier, backend=GREEDY)
         town.advance(29)
         self.assertEqual(call.status, 0)
         self.assertQuiet(town)
@@ -112,7 +113,8 @@ class Greedy(TownCase):
         """
         town = self.town(claimTimeout=5.0)
         call = town.askGreedy()
-        town.fetch(*town.pending(GREEDY, OURS), OURS, GREEDY)
+        [identifier] = town.pending(GREEDY, OURS)
+        town.fetch(identifier, OURS, GREEDY)
         town.advance(4)
         self.assertEqual(call.status, 0)
         town.advance(2)
