@@ -211,6 +211,12 @@ class Program:
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def countFiles(self) -> int:
+        """
+        How many files it has open, connections among them.
+        """
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def terminate(self) -> None:
         """
         Ask it to end, by SIGTERM.

@@ -45,13 +45,6 @@ def allow(program: Program, count: int) -> None:
     resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
-def countOpen(program: Program) -> int:
-    """
-    How many a program has.
-    """
-    return len(os.listdir(f"/proc/{program.process.pid}/fd"))
-
-
 def processorTime(program: Program) -> float:
     """
     How many seconds of processor time a program has used.
@@ -149,7 +142,7 @@ class DescriptorTests(LossTestCase):
         flood = self.flood(proxy, 200)
         eventually(lambda: self.countClosed(flood) > 200 - 128, "those beyond are closed")
         proxy.waitFor(r"refused \(out-of-descriptors\): \d+ connections are all", begin)
-        self.assertLess(countOpen(proxy), 128 - 8)
+        self.assertLess(proxy.countFiles(), 128 - 8)
         self.assertCalm(proxy, begin, 4)
         self.assertStands(client, server)
         for connection in flood:
@@ -170,7 +163,7 @@ class DescriptorTests(LossTestCase):
         self.agent()
         client, server = self.stream()
         begin = len(proxy.output())
-        allow(proxy, countOpen(proxy) + 5)
+        allow(proxy, proxy.countFiles() + 5)
         flood = self.flood(proxy, 60)
         eventually(lambda: self.countClosed(flood) >= 50, "most are closed")
         self.assertCalm(proxy, begin, 1)
@@ -212,7 +205,7 @@ class DescriptorTests(LossTestCase):
         self.assertEqual(limitOf(agent), mostDescriptors())
         client, server = self.stream()
         begin = len(agent.output())
-        allow(agent, countOpen(agent) + 3)
+        allow(agent, agent.countFiles() + 3)
         clients = [self.client(b"GET /%d HTTP/1.1" % number) for number in range(20)]
         taken = [self.take() for _ in range(3)]
         heads = [each.readHead() for each in clients if self.isRefused(each, 17, clients)]

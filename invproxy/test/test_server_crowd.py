@@ -5,14 +5,16 @@ Who may be connected: the bounds of a site, what becomes of those beyond them, a
 from __future__ import annotations
 
 import inspect
+import os
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,7 +23,7 @@ from invproxy.errors import OUT_OF_DESCRIPTORS, TOO_MANY_CONNECTIONS
 from invproxy.proxy.service import ProxyService
 from invproxy.proxy.settings import ProxySettings
 from invproxy.refusals import Refusals
-from invproxy.server import StreamingSite, accepting
+from invproxy.server import StreamingSite
 from invproxy.server.accepting import Doorkeeper, guardPort
 from invproxy.server.crowd import Crowd, Room
 from invproxy.test.serving import GET, PORT, ServerTestCase, statuses
@@ -234,7 +236,7 @@ class RefusalsTests(SynchronousTestCase):
         The log has one line a minute for each reason, which says how many others there were.
         """
         lines: list[LogEvent] = []
-        self.patch(refusalsModule, "_log", refusalsModule.Logger(observer=lines.append))
+        self.patch(refusalsModule, "_log", Logger(observer=cast(ILogObserver, lines.append)))
         clock = Clock()
         refusals = Refusals(clock)
         for number in range(100):
@@ -282,13 +284,11 @@ class DoorkeeperTests(SynchronousTestCase):
         self.port = FakePort()
         self.doorkeeper = Doorkeeper(self.port, self.clock, self.refusals)
         self.isOut = True
-        self.patch(accepting.os, "open", self.open)
+        self.patch(os, "open", self.open)
 
     def open(self, *ignored: object) -> int:
         if self.isOut:
             raise OSError("none")
-        import os
-
         return os.dup(0)
 
     def test_rest(self) -> None:
@@ -345,7 +345,7 @@ class DoorkeeperTests(SynchronousTestCase):
         source = inspect.getsource(tcp)
         self.assertIn('"Could not accept new connection ({acceptError})"', source)
         self.assertIn('"EMFILE recovery:" " Closed socket from {address}"', source)
-        port = tcp.Port(0, None)  # type: ignore[no-untyped-call]
+        port = tcp.Port(0, Factory())
         guardPort(port, self.clock, self.refusals)
         self.assertIsInstance(port._logger.observer, Doorkeeper)
         guardPort(object(), self.clock, self.refusals)  # type: ignore[arg-type]
