@@ -4,6 +4,7 @@ Mailboxes: per backend, the exchanges that wait for a carrier, and the carriers 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,7 @@ from invproxy.errors import (
 )
 from invproxy.exchange import Exchange
 from invproxy.interfaces import IExchange, IMailbox, IPeer, ITaker
+from invproxy.tables import Table
 
 _NEW_SESSION: Final = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
@@ -41,7 +43,6 @@ class Mailbox:
     The mailbox of one backend, in memory.
 
     @ivar backend: the backend's ID.
-    @ivar sessionBegan: when its agent last came after having been away, in seconds on the clock.
     """
 
     def __init__(
@@ -54,7 +55,6 @@ class Mailbox:
         @param maxLinks: how many connections its agents may have.
         """
         self.backend = backend
-        self.sessionBegan = clock.seconds()
         self._clock = clock
         self._maxPending = maxPending
         self._queue: deque[IExchange] = deque()
@@ -170,8 +170,6 @@ class Mailbox:
         """
         now = self._clock.seconds()
         isNew = now - self.lastSeen() > _NEW_SESSION
-        if isNew:
-            self.sessionBegan = now
         self._seen = now
         return isNew
 
@@ -206,6 +204,12 @@ class Mailbox:
         Count the exchanges that wait, and the polls that wait.
         """
         return len(self._returned) + len(self._queue), len(self._waiters)
+
+    def countLinks(self) -> int:
+        """
+        Count the connections of its agents.
+        """
+        return len(self._links)
 
     def countTakers(self) -> int:
         """
@@ -315,7 +319,7 @@ class Mailboxes:
         Say whether no agent of a backend has called for too long.
         """
         return (
-            not (mailbox._takers or mailbox._waiters)
+            not mailbox.isAttended()
             and self._clock.seconds() - mailbox.lastSeen() > self._offlineAfter
         )
 
@@ -341,6 +345,21 @@ class Mailboxes:
             emptied, self._emptied = self._emptied, []
             for deferred in emptied:
                 deferred.callback(None)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many mailboxes there are, how many exchanges wait in the fullest, and how many connections the agents
+        have that have most.
+        """
+        most = self._maxBackends if self._maxBackends < sys.maxsize else None
+        mailboxes = self._mailboxes.values()
+        fullest = max((mailbox.counts()[0] for mailbox in mailboxes), default=0)
+        links = max((mailbox.countLinks() for mailbox in mailboxes), default=0)
+        return [
+            Table("mailboxes", len(self._mailboxes), most),
+            Table("pending", fullest, self._maxPending),
+            Table("links", links, self._maxLinks),
+        ]
 
     def whenEmpty(self) -> Deferred[None]:
         """

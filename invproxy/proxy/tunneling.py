@@ -5,7 +5,7 @@ The proxy's side of the tunnel: one session for each, which takes the exchanges 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from invproxy.clocks import RESPONDING
 from invproxy.credential import Credential
+from invproxy.deadlines import Deadlines
 from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
@@ -29,7 +30,6 @@ from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
 from invproxy.proxy.streams import answerAtOnce
 from invproxy.proxy.tunnels import Tunnels
-from invproxy.timers import Wheel
 from invproxy.tunnel.life import REPLACED, UNAUTHORIZED
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
@@ -65,9 +65,12 @@ class ProxyStream(Stream):
     """
     One exchange in a tunnel: where the body of its request goes, and whence its response comes.
 
+    @cvar kind: what carriers of this kind are called.
     @ivar exchange: the exchange.
     @ivar isBegun: whether the agent has shown that it works on it.
     """
+
+    kind: ClassVar[str] = "tunnel"
 
     __slots__ = (
         "_interims",
@@ -232,7 +235,7 @@ class ProxySession(Session[ProxyStream]):
         mailbox: Mailbox,
         answer: IAnswer,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         limits: Limits,
         timeout: float,
     ) -> None:
@@ -241,18 +244,18 @@ class ProxySession(Session[ProxyStream]):
         @param mailbox: that of the backend that the agent serves.
         @param answer: the answer to the call that became the tunnel, a 101.
         @param clock: what tells the time.
-        @param wheel: what watches the deadlines.
+        @param deadlines: what watches the deadlines.
         @param limits: bounds on responses.
         @param timeout: seconds without a sign of life after which the link is dead.
         """
         hello = Hello(
             node=tunnels.node, window=INITIAL, head=max(limits.head, limits.trailers) + 1024
         )
-        super().__init__(clock, turnOf(clock), wheel, hello, isClient=False, timeout=timeout)
+        super().__init__(clock, turnOf(clock), deadlines, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
         self.limits = limits
         self.parser = ResponseParser(limits)
-        self._answer = answer
+        self.outbox.link = self._answer = answer
         self._tunnels = tunnels
         self._agent = getattr(answer.peer.address, "host", "a UNIX socket")
         self._callEnded = False
@@ -272,18 +275,12 @@ class ProxySession(Session[ProxyStream]):
         self.linkLost("the connection broke")
 
     def pauseAnswer(self) -> None:
-        self.pauseSending()
+        self.outbox.pause()
 
     def resumeAnswer(self) -> None:
-        self.resumeSending()
+        self.outbox.resume()
         if self.isReady:
             self.mailbox.distribute()
-
-    def writeLink(self, data: bytes) -> None:
-        self._answer.write(data)
-
-    def closeLink(self) -> None:
-        self._answer.finish()
 
     def abortLink(self) -> None:
         self._answer.fail(Fault(AGENT_LOST))
@@ -291,7 +288,13 @@ class ProxySession(Session[ProxyStream]):
     # What its mailbox wants.
 
     def hasRoom(self) -> bool:
-        return self.isReady and not self.isPaused and len(self.streams) < self._mostStreams
+        return self.isReady and not self.outbox.isPaused and len(self.streams) < self._mostStreams
+
+    def room(self) -> tuple[int, int]:
+        """
+        Tell how many exchanges it has, and how many its agent takes at once; 0 before that is known.
+        """
+        return len(self.streams), self._mostStreams
 
     def take(self, exchange: IExchange) -> None:
         assert isinstance(exchange, Exchange)
@@ -309,7 +312,7 @@ class ProxySession(Session[ProxyStream]):
             return
         isWhole = head.framing == 0 and head.upgrade is None
         stream = self.streams[number] = ProxyStream(self, number, exchange)
-        self.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
+        self.outbox.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
         exchange.take(stream)
 
     def forget(self, stream: Stream) -> None:
@@ -395,7 +398,7 @@ class TunnelResource(AgentResource):
             mailbox,
             answer,
             self._clock,
-            self._wheel,
+            self._deadlines,
             self._settings.limits,
             self._settings.linkTimeout,
         )

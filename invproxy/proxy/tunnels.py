@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 from invproxy.errors import TOO_MANY_TUNNELS, Fault
 from invproxy.mailbox import Mailbox
+from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
 from invproxy.wire.frames import FrameError
-from invproxy.wire.handshake import Claim
 
 if TYPE_CHECKING:
     from invproxy.proxy.tunneling import ProxySession
+
+
+def _fullness(session: ProxySession) -> float:
+    streams, most = session.room()
+    return streams / most if most else 0.0
 
 
 class Tunnels:
@@ -43,12 +48,27 @@ class Tunnels:
     def __iter__(self) -> Iterator[ProxySession]:
         return iter(list(self._sessions))
 
-    def add(self, session: ProxySession, claim: Claim | None = None) -> None:
+    def countStreams(self) -> int:
         """
-        Take note of a new one, which has not said HELLO yet.
+        Count the exchanges that all of them have.
+        """
+        return sum(len(session.streams) for session in self._sessions)
 
-        @param claim: whose it says to be already, if it does. Where its backend has as many as it may, one that
-            replaces another is let in: most likely that other one is lost, though nobody here has noticed.
+    def tables(self) -> list[Table]:
+        """
+        Tell how many tunnels serve the backend that has most, and how many exchanges are in the fullest of all.
+        """
+        fullest = max(self._sessions, key=_fullness, default=None)
+        streams, most = (0, None) if fullest is None else fullest.room()
+        return [
+            Table("tunnels", max(self._counts.values(), default=0), self._most),
+            Table("streams", streams, most),
+        ]
+
+    def add(self, session: ProxySession) -> None:
+        """
+        Take note of a new one, which has not said yet whose it is.
+
         @raise Fault: (too-many-tunnels) if its backend has too many.
         """
         count = self._counts.get(session.mailbox, 0)

@@ -152,7 +152,7 @@ class Channel(Protocol):
         self._lost = self._over = True
         self.site.forget(self)
         if self._pacer is not None:
-            self.site.wheel.forget(self._pacer)
+            self.site.deadlines.forget(self._pacer)
             self._pacer = None
         if not self.isAgent:
             self.site.crowd.leave(self._countedFor)
@@ -490,7 +490,7 @@ class Channel(Protocol):
         self._patience = seconds
         self._overdue = overdue
         if seconds and not 0.0 < self.askedAt <= now + seconds:
-            self.site.wheel.watch(self, now + seconds)
+            self.site.deadlines.watch(self, now + seconds)
 
     def checkDeadline(self, now: float) -> float:
         """

@@ -14,6 +14,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from invproxy.auth.throttle import keyOf
 from invproxy.errors import OUT_OF_DESCRIPTORS, TOO_MANY_CONNECTIONS
 from invproxy.refusals import Refusals
+from invproxy.tables import Table
 
 _SURPLUS: Final = 64
 """Connections beyond the bound that still get to hear why they are refused; the rest is closed at once."""
@@ -36,6 +37,12 @@ class Room:
         """
         self.most = most
         self.taken = 0
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many there are.
+        """
+        return [Table("sockets", self.taken, self.most or None)]
 
     def isFull(self) -> bool:
         """
@@ -131,6 +138,18 @@ class Crowd:
             self._of[key] -= 1
             if not self._of[key]:
                 del self._of[key]
+
+    def tables(self, name: str) -> list[Table]:
+        """
+        Tell how many there are, in all and from the address with most of them.
+
+        @param name: what the first of these tables is called.
+        """
+        most = max(self._of.values(), default=0)
+        return [
+            Table(name, self.count, self._most),
+            Table(f"{name}_of_address", most, self._mostOfOne or None),
+        ]
 
     def makeRoom(self) -> None:
         """

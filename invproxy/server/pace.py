@@ -56,7 +56,7 @@ def carried(transport: object) -> tuple[int, int] | None:
 
 class Pacer:
     """
-    Watches one connection; see L{Watched<invproxy.timers.Watched>}.
+    Watches one connection; see L{Watched<invproxy.deadlines.Watched>}.
     """
 
     __slots__ = ("_channel", "_holds", "_least", "_since", "askedAt")
@@ -71,7 +71,7 @@ class Pacer:
         self._least = least * PERIOD
         self._holds = -1
         self._since: tuple[int, int] = (0, 0)
-        channel.site.wheel.watch(self, channel.site.clock.seconds() + PERIOD)
+        channel.site.deadlines.watch(self, channel.site.clock.seconds() + PERIOD)
 
     def checkDeadline(self, now: float) -> float:
         channel = self._channel

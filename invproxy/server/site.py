@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, I
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from invproxy.deadlines import Deadlines
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
@@ -19,7 +20,7 @@ from invproxy.refusals import Refusals
 from invproxy.server.channel import Channel
 from invproxy.server.crowd import Crowd
 from invproxy.server.stream import ServerStream
-from invproxy.timers import Wheel
+from invproxy.tables import Table
 from invproxy.turn import turnOf
 
 
@@ -41,7 +42,7 @@ class StreamingSite(Factory):
 
     @ivar origin: what answers the requests.
     @ivar clock: what tells the time.
-    @ivar wheel: the deadlines of the connections.
+    @ivar deadlines: the deadlines of the connections.
     @ivar turn: what collects what they write.
     @ivar crowd: how many clients are connected, agents' links left out, and who else may be.
     @ivar refusals: what counts the connections that are closed without an answer.
@@ -64,6 +65,7 @@ class StreamingSite(Factory):
         takesCertificates: bool = False,
         crowd: Crowd | None = None,
         minPace: float = 0.0,
+        name: str = "connections",
     ) -> None:
         """
         @param origin: what answers the requests.
@@ -77,6 +79,7 @@ class StreamingSite(Factory):
         @param takesCertificates: whether its endpoints ask peers for certificates, and verify those that they get.
         @param crowd: who may be connected.
         @param minPace: how many bytes a second clients must send of a body, and take of an answer, at least; 0 is any.
+        @param name: what the table of its clients is called.
         """
         self.origin = origin
         self.clock = clock
@@ -87,10 +90,11 @@ class StreamingSite(Factory):
         self.streamEnded = streamEnded
         self.takesCertificates = takesCertificates
         self.minPace = minPace
-        self.wheel = Wheel(clock)
+        self.deadlines = Deadlines(clock)
         self.turn = turnOf(clock)
         self.crowd = crowd or Crowd(Refusals(clock), maxConnections)
         self.refusals = self.crowd.refusals
+        self._name = name
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
         self._draining = False
@@ -129,12 +133,30 @@ class StreamingSite(Factory):
         """
         self._channels.discard(channel)
         self.crowd.makeRoom()
-        self.wheel.forget(channel)
+        self.deadlines.forget(channel)
         if self._drained and not self._channels:
-            self.wheel.stop()
+            self.deadlines.stop()
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)
+
+    def countClients(self) -> int:
+        """
+        Count the clients that are connected.
+        """
+        return self.clients
+
+    def countLinks(self) -> int:
+        """
+        Count the connections that are agents' links.
+        """
+        return len(self._channels) - self.clients
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many clients are connected, in all and from the address with most of them.
+        """
+        return self.crowd.tables(self._name)
 
     def date(self) -> bytes:
         """
@@ -156,7 +178,7 @@ class StreamingSite(Factory):
         for channel in list(self._channels):
             channel.drain()
         if not self._channels:
-            self.wheel.stop()
+            self.deadlines.stop()
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
@@ -168,4 +190,4 @@ class StreamingSite(Factory):
         """
         for channel in list(self._channels):
             channel.abort()
-        self.wheel.stop()
+        self.deadlines.stop()
