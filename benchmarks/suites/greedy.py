@@ -50,7 +50,7 @@ ATTACKS = (
     Attack("heads", 10_000, 24.0),
     Attack("bodies", 500, 64.0),
     Attack("readers", 500, 512.0),
-    Attack("silent", _FLOOD, 4.0, ("--head-timeout", "600"), _FLOOD - _MOST - 64),
+    Attack("silent", _FLOOD, 4.0, ("--head-timeout", "600"), _FLOOD - _MOST - 100),
     Attack("heads", 5_000, 24.0, ("--head-timeout", "10"), 5_000),
     Attack("readers", 500, 512.0, ("--min-pace", "1000"), 500),
     Attack("bodies", 500, 64.0, ("--min-pace", "1000"), 500),

@@ -65,10 +65,12 @@ class Tunnels:
             Table("streams", streams, most),
         ]
 
-    def add(self, session: ProxySession) -> None:
+    def add(self, session: ProxySession, claim: Claim | None = None) -> None:
         """
-        Take note of a new one, which has not said yet whose it is.
+        Take note of a new one, which has not said HELLO yet.
 
+        @param claim: whose it says to be already, if it does. Where its backend has as many as it may, one that
+            replaces another is let in: most likely that other one is lost, though nobody here has noticed.
         @raise Fault: (too-many-tunnels) if its backend has too many.
         """
         count = self._counts.get(session.mailbox, 0)
