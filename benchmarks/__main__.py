@@ -12,7 +12,19 @@ from pathlib import Path
 
 from benchmarks.programs import BenchmarkError, raiseFileLimit, require
 from benchmarks.report import Report, asJSON, machine, plain, readPage, replaceResults
-from benchmarks.suites import Plan, auth, bulk, delay, idle, memory, requests, routes, sse, tls
+from benchmarks.suites import (
+    Plan,
+    auth,
+    bulk,
+    delay,
+    greedy,
+    idle,
+    memory,
+    requests,
+    routes,
+    sse,
+    tls,
+)
 from benchmarks.ways import CARRIERS
 
 SUITES = {
@@ -22,6 +34,7 @@ SUITES = {
     "sse": sse.run,
     "memory": memory.run,
     "idle": idle.run,
+    "greedy": greedy.run,
     "tls": tls.run,
     "delay": delay.run,
     "routes": routes.run,

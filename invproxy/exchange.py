@@ -26,7 +26,7 @@ from invproxy.clocks import (
     deadlinesOf,
 )
 from invproxy.deadlines import Deadlines
-from invproxy.errors import AGENT_LOST, Code, Fault
+from invproxy.errors import AGENT_LOST, QUEUE_TIMEOUT, Code, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
@@ -332,6 +332,11 @@ class Exchange:
         Queue again what was not fetched; what was, only while nothing can go wrong by that, and only for an agent that
         waits already, so that nobody waits long for an agent that will not come back.
         """
+        queue = self._clocks.queue
+        if self.state == CLAIMED and queue and self._seconds() >= self.began + queue:
+            # Or an agent that claims and never fetches would have it wait for ever.
+            self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
+            return
         if self.fetches and not (
             self.fetches < _MOST_FETCHES and self.head.isReplayable() and self.mailbox.hasWaiters()
         ):

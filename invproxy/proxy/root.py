@@ -129,6 +129,7 @@ class ProxyResource(StreamResource):
             clock,
             maxPending=settings.maxPending,
             maxBackends=settings.maxBackends,
+            maxLinks=settings.maxLinks,
             offlineAfter=settings.backendTimeout,
         )
         self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels

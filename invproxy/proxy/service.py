@@ -33,8 +33,11 @@ from invproxy.proxy.polling import Guard
 from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
+from invproxy.refusals import Refusals
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
+from invproxy.server.accepting import guardPort
+from invproxy.server.crowd import Crowd, Room
 from invproxy.server.site import ignore
 
 _log = Logger(namespace="invproxy.proxy")
@@ -58,6 +61,8 @@ class Addresses:
 class ProxyService(Service):
     """
     An inverting proxy that listens on endpoints.
+
+    @ivar refusals: counts the connections that were closed without an answer.
     """
 
     def __init__(
@@ -112,6 +117,8 @@ class ProxyService(Service):
                 takesCertificates=bool(self._authorities),
             )
         self._settings = settings
+        self.refusals = Refusals(reactor)
+        self._room = Room(settings.maxSockets)
         self._listen = {
             "public": listen,
             "agents": agentListen,
@@ -155,7 +162,7 @@ class ProxyService(Service):
                 adminOrigin(admin, reactor),
                 reactor,
                 limits=settings.limits,
-                maxConnections=_MOST_ADMINISTRATORS,
+                crowd=self._crowd(_MOST_ADMINISTRATORS, _MOST_ADMINISTRATORS // 4),
                 name="admin_connections",
             ),
         }
@@ -167,7 +174,7 @@ class ProxyService(Service):
         self._outcome: Addresses | Failure | None = None
 
     def _includeIn(self, census: Census) -> None:
-        census.include(self._access, *self._sites.values())
+        census.include(self._access, self._room, *self._sites.values())
         census.count("deadlines", self._agents.deadlines)
         for kind, site in self._sites.items():
             census.count("adminConnections" if kind == "admin" else "clients", site.countClients)
@@ -186,11 +193,21 @@ class ProxyService(Service):
             limits=settings.limits,
             headTimeout=settings.headTimeout,
             idleTimeout=settings.idleTimeout,
-            maxConnections=settings.maxConnections,
+            crowd=self._crowd(settings.maxConnections, settings.mostPerAddress()),
+            minPace=settings.minPace,
             isAgentCall=resource.isAgentCall,
             streamEnded=self._recorder.record if self._recorder else ignore,
             takesCertificates=takesCertificates,
             name=name,
+        )
+
+    def _crowd(self, most: int, mostOfOne: int) -> Crowd:
+        return Crowd(
+            self.refusals,
+            most,
+            mostOfOne=mostOfOne,
+            isShared=self._settings.isShared,
+            room=self._room,
         )
 
     def startService(self) -> None:
@@ -233,6 +250,7 @@ class ProxyService(Service):
                 except CannotListenError as error:
                     error.option = _OPTIONS[kind]  # type: ignore[attr-defined]
                     raise
+                guardPort(port, self._reactor, self.refusals)
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
         return Addresses(
