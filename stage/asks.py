@@ -4,20 +4,18 @@ What clients ask for: numbered requests, each of which says in its target how it
 
 from __future__ import annotations
 
-from itertools import count
-from random import Random
 from urllib.parse import parse_qsl, urlencode
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from chaos.pattern import ANSWER, UPLOAD, patternOf
+from stage.pattern import ANSWER, UPLOAD, patternOf
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 
 LONGEST = 2.0
 """Seconds that a body may take by itself, and that an origin may think."""
 
-PROTOCOL = "chaos-echo"
+PROTOCOL = "stage-echo"
 """What an upgraded connection is upgraded to: every byte comes back, and C{END} is answered by C{BYE} and the close."""
 
 END, BYE = b"END.", b"BYE."
@@ -100,7 +98,7 @@ class Ask:
         """
         lines = [
             f"{self.method} {self.target()} HTTP/1.{self.minor}",
-            "Host: chaos.example",
+            "Host: stage.example",
             f"X-Inverting-Proxy-Backend: {self.backend}",
             f"X-Number: {self.number}",
         ]
@@ -137,83 +135,3 @@ def wishesOf(target: str) -> tuple[str, Ask]:
         status=int(wishes["status"]),
         hints=wishes["hints"] == "1",
     )
-
-
-class Asker:
-    """
-    Makes up requests.
-    """
-
-    def __init__(self, random: Random) -> None:
-        """
-        @param random: what decides.
-        """
-        self._random = random
-        self._numbers = count(1)
-
-    def probe(self, backend: str) -> Ask:
-        """
-        Make up a plain small request.
-        """
-        return Ask(next(self._numbers), backend)
-
-    def ask(self, backend: str) -> Ask:
-        """
-        Make up any request.
-        """
-        draw = self._random
-        ask = Ask(
-            next(self._numbers),
-            backend,
-            method=draw.choices(
-                ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"), (50, 30, 9, 4, 4, 3)
-            )[0],
-            minor=int(draw.random() > 0.06),
-            form=draw.choices(("length", "chunked", "close"), (4, 4, 2))[0],
-            size=self._size(400_000),
-            seconds=self._seconds(0.2),
-            thinks=self._seconds(0.2),
-            status=draw.choices((200, 404, 500, 204), (88, 4, 4, 4))[0],
-            hints=draw.random() < 0.05,
-        )
-        if ask.method == "GET" and draw.random() < 0.12:
-            seconds = draw.uniform(0.0, LONGEST)
-            return evolve(
-                ask,
-                minor=1,
-                form="echo",
-                status=101,
-                hints=False,
-                seconds=seconds,
-                size=self._size(60_000),
-            )
-        if ask.status == 204:
-            ask = evolve(ask, size=0, form="length")
-        if ask.method == "POST" or (ask.method == "PUT" and draw.random() < 0.7):
-            ask = self._withUpload(ask)
-        return ask
-
-    def _withUpload(self, ask: Ask) -> Ask:
-        draw = self._random
-        modern = ask.minor == 1
-        upload = self._size(250_000)
-        kind = draw.random() if upload else 1.0
-        return evolve(
-            ask,
-            upload=upload,
-            uploadChunked=modern and draw.random() < 0.3,
-            uploadSeconds=self._seconds(0.1),
-            form="early" if kind < 0.1 else ask.form,
-            expects=modern and 0.1 <= kind < 0.2,
-        )
-
-    def _size(self, most: int) -> int:
-        kind = self._random.random()
-        if kind < 0.1:
-            return 0
-        if kind < 0.65:
-            return self._random.randint(1, 2_000)
-        return self._random.randint(1, 60_000 if kind < 0.92 else most)
-
-    def _seconds(self, share: float) -> float:
-        return self._random.uniform(0.2, LONGEST) if self._random.random() < share else 0.0

@@ -4,10 +4,10 @@ What an answer is worth: the right one, a clear error, visibly cut, or wrong.
 
 from __future__ import annotations
 
-from chaos.asks import BYE, END, Ask
-from chaos.ledger import CLOSED, CUT, ERROR, RIGHT, SHORT, WRONG, Result
-from chaos.messages import Answer, valueOf
-from chaos.pattern import checksumOf, difference
+from stage.asks import BYE, END, Ask
+from stage.messages import Answer, valueOf
+from stage.pattern import checksumOf, difference
+from stage.results import CLOSED, CUT, ERROR, RIGHT, SHORT, WRONG, Result
 
 _STATUSES = {
     "no-backend": 404,

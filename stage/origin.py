@@ -1,5 +1,5 @@
 """
-An origin that writes down what it is asked: C{python -m chaos.origin BACKEND PORT JOURNAL}.
+An origin that writes down what it is asked: C{python -m stage.origin BACKEND PORT JOURNAL}.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from attrs import evolve
 
-from chaos.asks import BYE, END, PROTOCOL, Ask, wishesOf
-from chaos.journal import ANSWERED, BEGUN, BROKEN, FAULTY, WHOLE, Journal
-from chaos.messages import Fields, isChunked, readChunked, readCounted, readHead, valueOf
-from chaos.pattern import checksumOf
-from chaos.wire import Ended, Nonsense, Wire
+from stage.asks import BYE, END, PROTOCOL, Ask, wishesOf
+from stage.journal import ANSWERED, BEGUN, BROKEN, FAULTY, WHOLE, Journal
+from stage.messages import Fields, isChunked, readChunked, readCounted, readHead, valueOf
+from stage.pattern import checksumOf
+from stage.wire import Ended, Nonsense, Wire
 
 _PIECES = 8
 """In how many pieces a slow answer comes."""
