@@ -13,7 +13,6 @@ from stage.asks import Ask
 from stage.journal import Line
 from stage.results import Result
 
-
 _OPEN = Result("")
 
 

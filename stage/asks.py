@@ -20,6 +20,9 @@ PROTOCOL = "stage-echo"
 
 END, BYE = b"END.", b"BYE."
 
+UPGRADES = {"echo": PROTOCOL, "websocket": "websocket"}
+"""What a request of such a form asks to upgrade to."""
+
 
 @frozen
 class Ask:
@@ -35,12 +38,16 @@ class Ask:
     @ivar uploadSeconds: how long the client takes to send it.
     @ivar expects: whether the client waits for a 100 (Continue) first.
     @ivar form: how the answer ends: C{length}, C{chunked} (with a trailer), C{close}; C{early} is C{length}, before the
-        request's body has come; C{echo} is an upgrade.
+        request's body has come; C{echo} is an upgrade. Origins may know more.
     @ivar size: how many bytes the body of the answer has, or the client sends over an upgraded connection.
     @ivar seconds: how long it takes.
     @ivar thinks: how long the origin waits before it answers.
     @ivar status: its status.
     @ivar hints: whether a 103 goes ahead of it.
+    @ivar about: the number of another request that it is about, or 0.
+    @ivar breaksAfter: how many bytes of the answer's body come before its origin breaks the connection; -1 breaks it
+        before the head. For the form C{broken}.
+    @ivar fields: more lines of its header section.
     """
 
     number: int = field(repr=lambda number: f"{number:09d}")
@@ -57,6 +64,9 @@ class Ask:
     thinks: float = 0.0
     status: int = 200
     hints: bool = False
+    about: int = 0
+    breaksAfter: int = -1
+    fields: tuple[str, ...] = field(default=(), repr=False)
 
     def mayBeginAgain(self) -> bool:
         """
@@ -87,6 +97,8 @@ class Ask:
             "thinks": f"{self.thinks:.2f}",
             "status": self.status,
             "hints": int(self.hints),
+            "about": self.about,
+            "breaks": self.breaksAfter,
         }
         return f"/{self.backend}/{self.number:09d}?{urlencode(wishes)}"
 
@@ -101,9 +113,10 @@ class Ask:
             "Host: stage.example",
             f"X-Inverting-Proxy-Backend: {self.backend}",
             f"X-Number: {self.number}",
+            *self.fields,
         ]
-        if self.form == "echo":
-            lines += ["Connection: Upgrade", f"Upgrade: {PROTOCOL}"]
+        if self.form in UPGRADES:
+            lines += ["Connection: Upgrade", f"Upgrade: {UPGRADES[self.form]}"]
         elif closes and self.minor:
             lines.append("Connection: close")
         if self.uploadChunked:
@@ -134,4 +147,6 @@ def wishesOf(target: str) -> tuple[str, Ask]:
         thinks=float(wishes["thinks"]),
         status=int(wishes["status"]),
         hints=wishes["hints"] == "1",
+        about=int(wishes["about"]),
+        breaksAfter=int(wishes["breaks"]),
     )
