@@ -5,6 +5,7 @@
 #   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
 #   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
+#   make soak     ten minutes of mixed traffic while agents come and go, of which nothing may be left; SOAK="--minutes 60"
 #   make fuzz     a minute of fuzzing of what reads the bytes of strangers; FUZZ="--seconds 600" has it longer
 
 PYTHON ?= python3
@@ -18,13 +19,13 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos fuzz clean packages
+.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos soak fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
 test: packages $(VENV)/installed-lint $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
-	@MAKE='$(MAKE)' $(BIN)/python .ci/steps lint unit integration docs
+	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak lint unit integration docs
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -55,6 +56,9 @@ bench: packages $(VENV)/installed-test $(if $(filter build/compiled,$(OF)),compi
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m chaos $(CHAOS)
+
+soak: $(VENV)/installed
+	$(BIN)/python -m soak $(SOAK)
 
 fuzz: $(VENV)/installed-test $(VENV)/installed-fuzz
 	$(BIN)/python -m fuzz $(FUZZ)

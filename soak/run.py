@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import count
 from random import Random
 
 from attrs import frozen
@@ -17,9 +18,10 @@ from soak.kinds import visit
 from soak.memory import MOST_GROWTH, Memory
 from soak.signing import Signer
 from soak.tally import Tally
-from soak.totals import Totals, settle
+from soak.totals import Totals, baseline, settle
 from soak.visitors import NOBODY, PATIENCE, Visitor, Who, World
 from stage.journal import BEGUN, FAULTY
+from stage.programs import StageError
 
 _VISITORS = 5
 """How many visitors each backend has at a time, besides those who sign in."""
@@ -28,8 +30,12 @@ _PAUSE = 0.6
 """Seconds that a visitor pauses, at most."""
 
 _TICK = 2.0
-_QUIET = 60.0
-"""Seconds within which it is quiet after the last exchange: kept connections are closed by then."""
+_TICKS_BETWEEN_LISTS = 5
+_UNTIL_QUIET = 25.0
+"""Seconds after which it is quiet when nothing more is asked: kept connections are closed by then."""
+
+_MOST_QUIET = 100.0
+"""Seconds after which what is still there is left: the proxy forgets in a minute whom it refused."""
 
 _END_TIME = 45.0
 _MOST_SAID = 100
@@ -72,6 +78,7 @@ class Run:
     @ivar before: what was alive after warm-up, by programs.
     @ivar after: what is at the end.
     @ivar journaled: how many requests the origins have begun.
+    @ivar listed: how many exchanges the proxy showed at a time, at most.
     """
 
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
@@ -97,6 +104,7 @@ class Run:
         self.before: dict[str, Totals] = {}
         self.after: dict[str, Totals] = {}
         self.journaled = 0
+        self.listed = 0
 
     def _draw(self, what: str) -> Random:
         return Random(f"{self.options.seed} {what}")
@@ -127,12 +135,12 @@ class Run:
             watching = asyncio.create_task(self._watch())
             try:
                 await self._visitAll(self.options.warmUp())
-                self.before = await settle(self.cast.players(), _QUIET)
+                self.before = await baseline(self.cast, _UNTIL_QUIET)
                 self.memory.isWarm()
                 self.say("warm: what is alive was counted")
                 await self._visitAll(self.options.seconds - self.options.warmUp())
                 self.say("over: waiting for quiet")
-                self.after = await settle(self.cast.players(), _QUIET, self.before)
+                self.after = await settle(self.cast, _MOST_QUIET, self.before)
             finally:
                 watching.cancel()
                 await asyncio.wait([watching])
@@ -202,10 +210,29 @@ class Run:
     # All the time.
 
     async def _watch(self) -> None:
-        while True:
+        for tick in count():
             self._look()
             self.memory.look()
+            if tick % _TICKS_BETWEEN_LISTS == 0:
+                await self._list()
             await asyncio.sleep(_TICK)
+
+    async def _list(self) -> None:
+        """
+        Look through the list of what is under way.
+        """
+        try:
+            shown = await self.cast.admin.ask("GET", "exchanges")
+        except StageError as error:
+            self.fail(str(error))
+            return
+        for each in shown["exchanges"]:
+            if each["ageSeconds"] > PATIENCE:
+                self.fail(f"under way for too long: {each}")
+        for each in shown["tables"]:
+            if each["limit"] and each["entries"] > each["limit"]:
+                self.fail(f"a table has more than its limit: {each}")
+        self.listed = max(self.listed, shown["totals"]["exchanges"])
 
     def _look(self) -> None:
         for backend, journal in self.cast.journals.items():

@@ -27,6 +27,8 @@ COPIED = (
     "twisted",
     "benchmarks",
     "chaos",
+    "soak",
+    "stage",
     "examples",
     "docs",
     "mypy.ini",
