@@ -19,6 +19,11 @@ from typing import Any
 
 _OURS = ("invproxy", "twisted")
 _ALSO = frozenset(("coroutine", "generator", "socket", "DelayedCall"))
+_DEFERRED = "twisted.internet.defer.Deferred"
+
+FIRED = "Deferred that has fired"
+"""What such objects are counted as; the others are waiting for something."""
+
 _TABLES = (dict, list, set, deque, bytearray)
 _SLOTS = frozenset(("member_descriptor", "getset_descriptor"))
 
@@ -45,6 +50,8 @@ def count(reactor: Any) -> dict[str, Any]:
         name, slots = known
         if not name:
             continue
+        if name == _DEFERRED and each.called:
+            name = FIRED
         objects[name] += 1
         if not name.startswith("invproxy"):
             continue

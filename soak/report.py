@@ -4,8 +4,14 @@ What came out of a run: tables for people.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from soak.kinds import KINDS
 from soak.run import Run
+from soak.tally import Row
 from stage.tables import table
+
+_OUTCOMES = ("right", "left", "hit", "wrong")
 
 _SHOWN = ("timers", "readers", "files")
 """What of the totals is shown; all are compared."""
@@ -15,36 +21,29 @@ def _mebi(size: float) -> str:
     return f"{size / (1 << 20):.1f}"
 
 
+def _outcomes(rows: Iterable[Row]) -> list[int]:
+    rows = list(rows)
+    return [sum(getattr(row, outcome) for row in rows) for outcome in _OUTCOMES]
+
+
 def plain(run: Run) -> str:
     """
     Write it for people.
     """
-    rows = run.tally.rows
+    tally = run.tally
+    kinds = {kind.name: tally.rows[kind.name] for kind in KINDS if kind.name in tally.rows}
     lines = table(
         "exchanges",
-        ("kind", "right", "left", "hit", "wrong", "longest s"),
+        ("kind", *_OUTCOMES, "longest s"),
         [
             *(
-                (
-                    kind,
-                    row.right,
-                    row.left,
-                    row.hit,
-                    row.wrong,
-                    f"{run.tally.slowest.get(kind, 0.0):.2f}",
-                )
-                for kind, row in rows.items()
+                (kind, *_outcomes([row]), f"{tally.slowest.get(kind, 0.0):.2f}")
+                for kind, row in kinds.items()
             ),
-            (
-                "all",
-                sum(row.right for row in rows.values()),
-                sum(row.left for row in rows.values()),
-                sum(row.hit for row in rows.values()),
-                sum(row.wrong for row in rows.values()),
-                f"{max(run.tally.slowest.values(), default=0.0):.2f}",
-            ),
+            ("all", *_outcomes(kinds.values()), f"{max(tally.slowest.values(), default=0.0):.2f}"),
         ],
     )
+    lines.append(f"  begun by their backends: {run.journaled}; under way at a time: {run.listed}")
     lines += table(
         "coming and going",
         ("what", "count"),
