@@ -20,7 +20,7 @@ from stage.programs import StageError
 _END_TIME = 45.0
 """Seconds that an agent may take to end in good order."""
 
-_RETURN_TIME = 90.0
+_RETURN_TIME = 180.0
 """Seconds that an agent may take to come back when it has a good token again."""
 
 _GUEST_VISITS = 10
