@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py))
+UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py soak/test_*.py))
 INTEGRATION := $(wildcard invproxy/test/test_integration*.py)
 modules = $(subst /,.,$(basename $(1)))
 # The arguments of trial: two workers suit the two cores of a small machine.
