@@ -26,7 +26,7 @@ from invproxy.clocks import (
     Clocks,
     deadlines,
 )
-from invproxy.errors import AGENT_LOST, Code, Fault
+from invproxy.errors import AGENT_LOST, QUEUE_TIMEOUT, Code, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
@@ -70,6 +70,7 @@ class Exchange:
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
     @ivar since: when it entered its state.
+    @ivar waitsSince: since when it waits for an agent: since it came, or since the last agent that had begun was lost.
     @ivar stirredAt: when a byte of a body came last, either way, or could come again after a pause.
     @ivar fetches: how many times its request was fetched.
     @ivar hasLifeline: whether the carrier will tell when its agent is lost.
@@ -109,6 +110,7 @@ class Exchange:
         "state",
         "stirredAt",
         "upgraded",
+        "waitsSince",
     )
 
     def __init__(
@@ -144,7 +146,7 @@ class Exchange:
         self.head = head
         self.endUser = endUser
         self._seconds = clock.seconds
-        self.began = self.since = self.stirredAt = self._seconds()
+        self.began = self.since = self.stirredAt = self.waitsSince = self._seconds()
         self.state = QUEUED
         self.fetches = 0
         self.hasLifeline = False
@@ -287,6 +289,7 @@ class Exchange:
         if self.state == FETCHED and not self.hasLifeline:
             self.carrier = None
             if self.body.isHeld():
+                self.waitsSince = self._seconds()
                 self.claim(None)
             else:
                 self.fail(Fault(AGENT_LOST))
@@ -334,8 +337,21 @@ class Exchange:
         ):
             self.fail(Fault(AGENT_LOST))
             return
+        now = self._seconds()
+        if self.state == FETCHED:
+            self.waitsSince = now
+        elif self._clocks.queue and now >= self.waitsSince + self._clocks.queue:
+            # While agents ask that do not fetch, it is never seen waiting.
+            self.failWaiting()
+            return
         self._enter(QUEUED)
         self.mailbox.requeue(self)
+
+    def failWaiting(self) -> None:
+        """
+        Take note that no agent has come for too long.
+        """
+        self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
 
     # The client's end.
 
