@@ -5,6 +5,7 @@
 #   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
 #   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
+#   make faults   every fault once, at every moment of a request; FAULTS="--carrier poll" has half of it
 #   make fuzz     a minute of fuzzing of what reads the bytes of strangers; FUZZ="--seconds 600" has it longer
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos fuzz clean packages
+.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos faults fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
@@ -55,6 +56,9 @@ bench: packages $(VENV)/installed-test $(if $(filter build/compiled,$(OF)),compi
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m chaos $(CHAOS)
+
+faults: $(VENV)/installed
+	$(BIN)/python -m chaos.matrix $(FAULTS)
 
 fuzz: $(VENV)/installed-test $(VENV)/installed-fuzz
 	$(BIN)/python -m fuzz $(FUZZ)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from attrs import evolve, frozen
 
@@ -250,11 +249,13 @@ async def _fill(setting: Setting) -> None:
 async def _empty(setting: Setting) -> None:
     (setting.room / "filler").unlink()
     await _register(setting, "after", 201)
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(5.0):
             while "lines are lost" not in setting.proxy.log.read_text(errors="replace"):
                 await setting.client.askFor(setting.asker.probe(BACKEND))
                 await asyncio.sleep(0.5)
+    except TimeoutError:
+        setting.complaints.append("nobody is told how many lines of the access log are lost")
     if setting.accessLog.stat().st_size <= setting.logged:
         setting.complaints.append("the access log does not go on")
     # What was acknowledged has to be there after the worst.

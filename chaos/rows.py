@@ -141,7 +141,7 @@ _SILENT: tuple[Expectations, Expectations] = (
     {
         **_under("origin-timeout", within=RESPONSE),
         STREAMING: _by(IDLE, CUT),
-        UPGRADED: _by(IDLE_UPGRADED, CUT),
+        UPGRADED: _by(IDLE_UPGRADED, RIGHT, CUT),
         NEW: _by(QUEUE_RESPONSE, RIGHT, "agent-lost", "queue-timeout", "origin-timeout"),
     },
 )

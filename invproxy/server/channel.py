@@ -27,7 +27,7 @@ from invproxy.http1.heads import RequestHead
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IPeer, IUpload
 from invproxy.server.stream import ServerStream
-from invproxy.transport import Outlet, StreamTransport, isSecure
+from invproxy.transport import Outlet, StreamTransport, isSecure, watchPeer
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -405,6 +405,7 @@ class Channel(Protocol):
             self.isAgent = True
             self._surplus = False
             self.site.clients -= 1
+            watchPeer(self.transport)
 
     def certificate(self) -> Certificate | None:
         if not self.site.takesCertificates:
