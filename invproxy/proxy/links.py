@@ -11,9 +11,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.credential import TOKEN, Credential
+from invproxy.deadlines import Deadlines
 from invproxy.registry.registry import Change, Deleted, Revoked
 from invproxy.steady import wallOf
-from invproxy.timers import Wheel
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -76,12 +77,24 @@ class Links:
         """
         @param clock: what tells when credentials expire.
         """
-        self._wheel = Wheel(clock)
         self._wall = wallOf(clock)
+        self._deadlines = Deadlines(clock)
         self._links: dict[str, dict[_Link, None]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._links.values()))
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many there are; what they are the links of has bounds.
+        """
+        return [Table("agent_links", len(self))]
+
+    def deadlines(self) -> int:
+        """
+        Count those that end by themselves.
+        """
+        return self._deadlines.count()
 
     def add(
         self,
@@ -108,7 +121,7 @@ class Links:
         found[link] = None
         if credential.expires is not None:
             soon = left if warn is None else left - _NOTICE
-            self._wheel.watch(link, self._wheel.seconds() + max(0.0, min(soon, _LOOK)))
+            self._deadlines.watch(link, self._deadlines.seconds() + max(0.0, min(soon, _LOOK)))
         return link.forget
 
     def timeLeft(self, credential: Credential) -> float:
@@ -128,7 +141,7 @@ class Links:
         if not found:
             del self._links[link.credential.backend]
         if link.askedAt:
-            self._wheel.forget(link)
+            self._deadlines.forget(link)
 
     def end(self, link: _Link, why: str) -> None:
         """
@@ -175,14 +188,16 @@ class Links:
                 why=why,
             )
 
-    def backends(self) -> list[str]:
+    def credentials(self) -> dict[str, set[Credential]]:
         """
-        List the backends that have links.
+        List in whose names there are links, by backends.
         """
-        return list(self._links)
+        return {
+            backend: {link.credential for link in links} for backend, links in self._links.items()
+        }
 
     def stop(self) -> None:
         """
         Watch nothing any more.
         """
-        self._wheel.stop()
+        self._deadlines.stop()

@@ -472,7 +472,7 @@ class Channel(Protocol):
         self._patience = seconds
         self._overdue = overdue
         if seconds and not 0.0 < self.askedAt <= now + seconds:
-            self.site.wheel.watch(self, now + seconds)
+            self.site.deadlines.watch(self, now + seconds)
 
     def checkDeadline(self, now: float) -> float:
         """

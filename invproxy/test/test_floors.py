@@ -22,6 +22,8 @@ FLOORS = (
         "errors",
         "errorpage",
         "page",
+        "process",
+        "tables",
         "files",
         "http1.*",
         "wire.*",
@@ -34,7 +36,7 @@ FLOORS = (
     ("interfaces",),
     # 2: state, with the clock injected and no sockets.
     (
-        "timers",
+        "deadlines",
         "steady",
         "discard",
         "passing",
@@ -42,6 +44,7 @@ FLOORS = (
         "requestbody",
         "exchange",
         "mailbox",
+        "census",
         "routing",
         "registry.memory",
         "registry.sqlite",

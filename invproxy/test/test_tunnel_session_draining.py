@@ -182,7 +182,7 @@ class Draining(Case):
         pair = Pair()
         pair.agent.life.drain()
         client = pair.ask(b"POST", framing=CHUNKED, body=b"x" * 10000, end=False)
-        pair.proxy.pauseSending()
+        pair.proxy.outbox.pause()
         client.body_.write(b"x" * 40000)
         self.assertTrue(client.uploadHeld)
         pair.settle()
