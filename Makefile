@@ -6,6 +6,7 @@
 #   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
 #   make soak     ten minutes of mixed traffic while agents come and go, of which nothing may be left; SOAK="--minutes 60"
+#   make faults   every fault once, at every moment of a request; FAULTS="--carrier poll" has half of it
 #   make fuzz     a minute of fuzzing of what reads the bytes of strangers; FUZZ="--seconds 600" has it longer
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos soak fuzz clean packages
+.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos faults soak fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
@@ -63,6 +64,9 @@ chaos: $(VENV)/installed
 
 soak: $(VENV)/installed
 	$(BIN)/python -m soak $(SOAK)
+
+faults: $(VENV)/installed
+	$(BIN)/python -m chaos.matrix $(FAULTS)
 
 fuzz: $(VENV)/installed-test $(VENV)/installed-fuzz
 	$(BIN)/python -m fuzz $(FUZZ)

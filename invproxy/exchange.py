@@ -70,6 +70,7 @@ class Exchange:
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
     @ivar since: when it entered its state.
+    @ivar waitsSince: since when it waits for an agent: since it came, or since the last agent that had begun was lost.
     @ivar stirredAt: when a byte of a body came last, either way, or could come again after a pause.
     @ivar fetches: how many times its request was fetched.
     @ivar hasLifeline: whether the carrier will tell when its agent is lost.
@@ -112,6 +113,7 @@ class Exchange:
         "state",
         "stirredAt",
         "upgraded",
+        "waitsSince",
     )
 
     def __init__(
@@ -146,7 +148,7 @@ class Exchange:
         self.endUser = endUser
         self.session: object = None
         self._seconds = deadlines.seconds
-        self.began = self.since = self.stirredAt = self._seconds()
+        self.began = self.since = self.stirredAt = self.waitsSince = self._seconds()
         self.state = QUEUED
         self.fetches = 0
         self.hasLifeline = False
@@ -290,6 +292,7 @@ class Exchange:
         if self.state == FETCHED and not self.hasLifeline:
             self.carrier = None
             if self.body.isHeld():
+                self.waitsSince = self._seconds()
                 self.claim(None)
             else:
                 self.fail(Fault(AGENT_LOST))
@@ -342,8 +345,21 @@ class Exchange:
         ):
             self.fail(Fault(AGENT_LOST))
             return
+        now = self._seconds()
+        if self.state == FETCHED:
+            self.waitsSince = now
+        elif self._clocks.queue and now >= self.waitsSince + self._clocks.queue:
+            # While agents ask that do not fetch, it is never seen waiting.
+            self.failWaiting()
+            return
         self._enter(QUEUED)
         self.mailbox.requeue(self)
+
+    def failWaiting(self) -> None:
+        """
+        Take note that no agent has come for too long.
+        """
+        self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
 
     # The client's end.
 

@@ -29,7 +29,7 @@ from invproxy.interfaces import IPeer, IUpload
 from invproxy.server.earlyrest import MOST_DISCARDED, EarlyRest
 from invproxy.server.pace import Pacer
 from invproxy.server.stream import ServerStream
-from invproxy.transport import Outlet, StreamTransport, isSecure
+from invproxy.transport import Outlet, StreamTransport, isSecure, watchPeer
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -424,6 +424,7 @@ class Channel(Protocol):
             self.isAgent = True
             self._surplus = ""
             self.site.crowd.leave(self._countedFor)
+            watchPeer(self.transport)
 
     def certificate(self) -> Certificate | None:
         if not self.site.takesCertificates:
