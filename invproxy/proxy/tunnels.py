@@ -13,6 +13,7 @@ from invproxy.mailbox import Mailbox
 from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
 from invproxy.wire.frames import FrameError
+from invproxy.wire.handshake import Claim
 
 if TYPE_CHECKING:
     from invproxy.proxy.tunneling import ProxySession
