@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from invproxy.clocks import (
@@ -66,6 +65,7 @@ class Exchange:
     @ivar id: what names it towards agents; not to be guessed.
     @ivar head: the head of the request, as it goes to the backend.
     @ivar endUser: who the client authenticated as, or empty.
+    @ivar session: by what the client is known, if that may end before the exchange does.
     @ivar began: when it came, in seconds on the clock.
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
@@ -107,6 +107,7 @@ class Exchange:
         "mailbox",
         "answer",
         "sent",
+        "session",
         "since",
         "state",
         "stirredAt",
@@ -120,7 +121,6 @@ class Exchange:
         head: RequestHead,
         answer: IAnswer,
         *,
-        clock: IReactorTime,
         deadlines: Deadlines,
         clocks: Clocks,
         ended: Callable[[Exchange], None],
@@ -133,8 +133,7 @@ class Exchange:
         @param mailbox: where it is going to wait.
         @param head: the head of the request, as it goes to the backend.
         @param answer: the client's end.
-        @param clock: what tells the time.
-        @param deadlines: what watches its clocks.
+        @param deadlines: what tells the time, and watches its clocks.
         @param clocks: how long it may take for what.
         @param ended: called once, when it is done or has failed.
         @param endUser: who the client authenticated as.
@@ -145,7 +144,8 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
-        self._seconds = clock.seconds
+        self.session: object = None
+        self._seconds = deadlines.seconds
         self.began = self.since = self.stirredAt = self._seconds()
         self.state = QUEUED
         self.fetches = 0

@@ -15,6 +15,7 @@ from invproxy.http1.marks import REFERER, USER_AGENT
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.settings import ProxySettings
 from invproxy.server.stream import ServerStream
+from invproxy.steady import wallOf
 
 _findReferer: Final = finder(b"referer")
 _findUserAgent: Final = finder(b"user-agent")
@@ -40,8 +41,10 @@ class Recorder:
         """
         self._log = accessLog.log
         self._seconds = clock.seconds
+        self._wall = wallOf(clock)
         self._settings = settings
-        self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._approaches = settings.approaches()
+        self._isBehindProxies = self._approaches.trustsAnyone
         self._isAgentCall = isAgentCall
 
     def record(self, stream: ServerStream) -> None:
@@ -54,36 +57,29 @@ class Recorder:
             return
         host: str | None = getattr(stream.peer.address, "host", None)
         peer = "unix" if host is None else host
-        if self._isBehindProxies and self._isTrusted(host):
+        if self._isBehindProxies and self._approaches.isTrusted(stream.peer):
             peer = self._originalOf(peer, head)
         referer = userAgent = None
         if head.marks & REFERER:
             referer = _findReferer(head.fields)
         if head.marks & USER_AGENT:
             userAgent = _findUserAgent(head.fields)
+        took = self._seconds() - stream.began
         self._log(
             peer,
             stream.endUser,
-            stream.began,
+            self._wall() - took,
             head.method,
             head.target,
             head.minor,
             stream.status,
             stream.sent,
-            self._seconds() - stream.began,
+            took,
             referer or b"",
             userAgent or b"",
             stream.requestID,
             stream.error.name if stream.error is not None else "",
         )
-
-    def _isTrusted(self, host: str | None) -> bool:
-        """
-        Say whether a peer is a trusted proxy.
-
-        @param host: its IP address; L{None} on a UNIX socket.
-        """
-        return self._settings.trustUnixPeers if host is None else self._settings.trusts(host)
 
     def _originalOf(self, peer: str, head: RequestHead) -> str:
         """

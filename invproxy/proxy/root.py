@@ -143,7 +143,7 @@ class ProxyResource(StreamResource):
         self._pages: Mapping[bytes, StreamResource] = {}
         self._unobserve: Callable[[], None] | None = None
         if servesClients:
-            self._public = self._publicSide(settings, clock, registry, endUsers)
+            self._public = self._publicSide(settings, registry, endUsers)
         self._agent: dict[bytes, StreamResource] = {
             path: kind(self.mailboxes, settings, clock, self._deadlines, guard or Guard())
             if servesAgents
@@ -157,7 +157,6 @@ class ProxyResource(StreamResource):
     def _publicSide(
         self,
         settings: ProxySettings,
-        clock: IReactorTime,
         registry: Registry | None,
         endUsers: EndUsers | None,
     ) -> PublicResource:
@@ -169,16 +168,15 @@ class ProxyResource(StreamResource):
         elif endUsers is not None:
             router = MembersRouter(mailboxes)
         if endUsers is None:
-            return PublicResource(mailboxes, router, settings, clock, self._deadlines)
+            return PublicResource(mailboxes, router, settings, self._deadlines)
         self._pages = endUsers.pages
         return VisitedResource(
             mailboxes,
             router,
             settings,
-            clock,
             self._deadlines,
             endUsers.visitors,
-            leadsToSignIn=bool(endUsers.pages),
+            sessions=endUsers.sessions,
         )
 
     def find(self, path: bytes) -> StreamResource:
@@ -244,5 +242,7 @@ class ProxyResource(StreamResource):
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None
+        if isinstance(self._public, VisitedResource):
+            self._public.stop()
         self.tunnels.close()
         self._deadlines.stop()

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from attrs import frozen
 
+from invproxy.auth.approaches import Approaches
 from invproxy.http1.limits import Limits
 
 _LEAST_PER_ADDRESS = 16
@@ -83,6 +84,12 @@ class ProxySettings:
         Say whether many clients may come from one IP address, as it is that of a proxy, or of this machine.
         """
         return host == "::1" or host.startswith(("127.", "::ffff:127.")) or self.trusts(host)
+
+    def approaches(self) -> Approaches:
+        """
+        Make what tells from where requests came.
+        """
+        return Approaches(self.trusts if self.trustedProxies else None, self.trustUnixPeers)
 
     def trusts(self, host: str) -> bool:
         """

@@ -14,14 +14,26 @@ from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
 from invproxy.wire.frames import FrameError
 from invproxy.wire.handshake import Claim
+from invproxy.wire.hello import Hello
 
 if TYPE_CHECKING:
     from invproxy.proxy.tunneling import ProxySession
 
 
+_Place = tuple[str, str, str, str, int]
+"""Whose tunnel it is: its backend, the kind and the name of the credential, the instance and the slot."""
+
+
 def _fullness(session: ProxySession) -> float:
     streams, most = session.room()
     return streams / most if most else 0.0
+
+
+def _placeOf(session: ProxySession, said: Claim | Hello) -> _Place:
+    # By who it is, too, and not by what it says alone: no agent takes the place of another one.
+    credential = session.credential
+    name = session.mailbox.backend, credential.kind, credential.name
+    return *name, said.instance, said.slot
 
 
 class Tunnels:
@@ -39,9 +51,9 @@ class Tunnels:
         self._most = most
         self._sessions: dict[ProxySession, None] = {}
         # Those in excess, each with the place that it is to take over.
-        self._surplus: dict[ProxySession, tuple[str, str, int]] = {}
+        self._surplus: dict[ProxySession, _Place] = {}
         self._counts: dict[Mailbox, int] = {}
-        self._places: dict[tuple[str, str, int], ProxySession] = {}
+        self._places: dict[_Place, ProxySession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -76,7 +88,7 @@ class Tunnels:
         """
         count = self._counts.get(session.mailbox, 0)
         if count >= self._most:
-            place = claim and (session.mailbox.backend, claim.instance, claim.slot)
+            place = claim and _placeOf(session, claim)
             if place is None or place not in self._places or place in self._surplus.values():
                 raise Fault(TOO_MANY_TUNNELS, f"{self._most} tunnels serve this backend")
             self._surplus[session] = place
@@ -90,18 +102,15 @@ class Tunnels:
         @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
         @raise FrameError: if it was let in as it would replace one, and does not.
         """
-        place = self._placeOf(session)
+        assert session.peer is not None
+        place = _placeOf(session, session.peer)
         if self._surplus.pop(session, place) != place:
             raise FrameError("a HELLO that does not name the tunnel which it is to replace")
-        if not place[1]:
+        if not place[3]:
             return None  # an agent that does not say who it is replaces nobody
         before = self._places.get(place)
         self._places[place] = session
         return before if before is not None and before.isReady else None
-
-    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
-        assert session.peer is not None
-        return session.mailbox.backend, session.peer.instance, session.peer.slot
 
     def forget(self, session: ProxySession) -> None:
         """
@@ -114,7 +123,7 @@ class Tunnels:
             if not self._counts[session.mailbox]:
                 del self._counts[session.mailbox]
         if session.peer is not None:
-            place = self._placeOf(session)
+            place = _placeOf(session, session.peer)
             if self._places.get(place) is session:
                 del self._places[place]
 

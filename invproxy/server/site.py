@@ -20,6 +20,7 @@ from invproxy.refusals import Refusals
 from invproxy.server.channel import Channel
 from invproxy.server.crowd import Crowd
 from invproxy.server.stream import ServerStream
+from invproxy.steady import wallOf
 from invproxy.tables import Table
 from invproxy.turn import turnOf
 
@@ -83,6 +84,7 @@ class StreamingSite(Factory):
         """
         self.origin = origin
         self.clock = clock
+        self._wall = wallOf(clock)
         self.limits = limits
         self.headTimeout = headTimeout
         self.idleTimeout = idleTimeout
@@ -162,7 +164,7 @@ class StreamingSite(Factory):
         """
         The Date field of this second (RFC 9110, section 6.6.1), as a block.
         """
-        now = int(self.clock.seconds())
+        now = int(self._wall())
         if now != self._dateAt:
             self._dateAt = now
             self._date = b"\r\nDate: " + formatdate(now, usegmt=True).encode("ascii")

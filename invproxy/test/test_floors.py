@@ -37,6 +37,7 @@ FLOORS = (
     # 2: state, with the clock injected and no sockets.
     (
         "deadlines",
+        "steady",
         "discard",
         "passing",
         "refusals",
