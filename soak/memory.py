@@ -18,7 +18,8 @@ MOST_GROWTH = 0.10
 _LEVEL = 5
 """How many samples in a row make up a level; their median is it."""
 
-_SPAN = 5
+_SPAN = 10
+_LEAST_SPANS = 5
 
 
 @define
@@ -55,15 +56,16 @@ class Course:
         """
         return self.level() / self.warm - 1.0
 
-    def slope(self) -> float:
+    def slope(self) -> float | None:
         """
         By how many bytes a second it has grown since then, by the line that fits best through the medians of
-        L{_SPAN} samples each: passwords take much memory while they are checked.
+        L{_SPAN} samples each: passwords take much memory while they
+        are checked. L{None} after too short a time.
         """
         later = [sample for sample in self.samples if sample[0] > self.since]
         spans = [later[at : at + _SPAN] for at in range(0, len(later) - _SPAN + 1, _SPAN)]
-        if len(spans) < 2:
-            return 0.0
+        if len(spans) < _LEAST_SPANS:
+            return None
         times = [span[_SPAN // 2][0] for span in spans]
         return linear_regression(times, [median(size for _, size in span) for span in spans]).slope
 

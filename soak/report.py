@@ -21,6 +21,10 @@ def _mebi(size: float) -> str:
     return f"{size / (1 << 20):.1f}"
 
 
+def _slope(bytesPerSecond: float | None) -> str:
+    return "-" if bytesPerSecond is None else f"{bytesPerSecond * 60 / 1024:+.1f}"
+
+
 def _outcomes(rows: Iterable[Row]) -> list[int]:
     rows = list(rows)
     return [sum(getattr(row, outcome) for row in rows) for outcome in _OUTCOMES]
@@ -74,7 +78,7 @@ def plain(run: Run) -> str:
                 _mebi(course.level()),
                 f"{100 * course.growth():+.1f}",
                 _mebi(course.most()),
-                f"{course.slope() * 60 / 1024:+.1f}",
+                _slope(course.slope()),
             )
             for course in run.memory.courses.values()
             if course.warm

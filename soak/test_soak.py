@@ -128,4 +128,6 @@ class CourseTests(SynchronousTestCase):
         self.assertEqual(course.level(), 1970)
         self.assertEqual(course.most(), 100_000)
         self.assertAlmostEqual(course.growth(), 0.97)
-        self.assertAlmostEqual(course.slope(), 10.0)
+        self.assertAlmostEqual(course.slope() or 0.0, 10.0)
+        del samples[49:]
+        self.assertIsNone(course.slope())
