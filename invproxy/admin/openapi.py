@@ -99,6 +99,16 @@ def _paths() -> Schema:
                 ),
             }
         },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "tags": ["health"],
+                "summary": "Figures for Prometheus, in its text format or in OpenMetrics.",
+                "responses": _responses(
+                    {"200": {"description": "All of them.", "content": text}}, *_EVERYWHERE
+                ),
+            }
+        },
         "/api/openapi.json": {
             "get": {
                 "operationId": "describe",

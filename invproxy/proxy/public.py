@@ -25,7 +25,7 @@ from invproxy.http1.fields import values
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.marks import FORWARDING, VIA
-from invproxy.interfaces import IAnswer, IPeer, IUpload
+from invproxy.interfaces import IAnswer, IMetrics, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.personal import PersonalAnswer, varyBy
 from invproxy.proxy.settings import ProxySettings
@@ -77,6 +77,7 @@ class PublicResource(StreamResource):
         settings: ProxySettings,
         clock: IReactorTime,
         deadlines: Deadlines,
+        metrics: IMetrics | None = None,
     ) -> None:
         """
         @param mailboxes: where exchanges go.
@@ -84,6 +85,7 @@ class PublicResource(StreamResource):
         @param settings: times, bounds and whom to trust.
         @param clock: what tells the time.
         @param deadlines: what watches the clocks of exchanges.
+        @param metrics: told of the ends of exchanges.
         """
         super().__init__()
         self._mailboxes = mailboxes
@@ -91,6 +93,7 @@ class PublicResource(StreamResource):
         self._settings = settings
         self._clock = clock
         self._deadlines = deadlines
+        self._metrics = metrics
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
         self._maxBody = settings.maxBody
@@ -173,6 +176,7 @@ class PublicResource(StreamResource):
             endUser=endUser,
             maxBody=maxBody,
             checkTrailers=self._checkTrusted if trusted else self._checkUntrusted,
+            metrics=self._metrics,
         )
         self._mailboxes.add(exchange)
         return exchange.body

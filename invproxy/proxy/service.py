@@ -25,7 +25,8 @@ from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.census import Census
 from invproxy.errors import ConfigError
-from invproxy.interfaces import IAccessLog
+from invproxy.interfaces import IAccessLog, IMetrics
+from invproxy.metrics import Tally
 from invproxy.proxy.access import AgentAccess
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.endusers import endUsersOf
@@ -69,6 +70,7 @@ class ProxyService(Service):
         agentListen: Sequence[str] = (),
         adminListen: str | None = None,
         accessLog: IAccessLog | None = None,
+        metrics: IMetrics | None = None,
         adminToken: AdminToken | None = None,
         registry: Registry | None = None,
         verifier: IVerifier | None = None,
@@ -84,6 +86,8 @@ class ProxyService(Service):
         @param agentListen: endpoint strings for agents alone.
         @param adminListen: endpoint string of the admin endpoint, or L{None} for none.
         @param accessLog: where a line about each exchange goes.
+        @param metrics: what is told of all that happens; by default a L{Tally}, if there is an admin endpoint to
+            show it.
         @param adminToken: who has it may use the admin endpoint from anywhere; without one only programs on this
             machine may.
         @param registry: which backends there are, and who may serve them; without one there is open mode, where
@@ -117,6 +121,8 @@ class ProxyService(Service):
             "agents": agentListen,
             "admin": [adminListen] if adminListen else [],
         }
+        if metrics is None and adminListen:
+            metrics = Tally()
         guard = Guard(OpenAgents(onlyOwnNames=onlyOwnNames))
         if self._access is not None:
             guard = self._access.guard
@@ -127,10 +133,11 @@ class ProxyService(Service):
             registry=registry,
             endUsers=endUsersOf(reactor, settings, checkers=checkers, oidc=oidc),
             servesAgents=not agentListen,
+            metrics=metrics,
         )
-        self._recorder = accessLog and Recorder(
-            accessLog, reactor, settings, self.resource.isAgentCall
-        )
+        self._metrics = metrics
+        self._recorder = Recorder(accessLog, reactor, settings, self.resource.isAgentCall, metrics)
+        self._isObserved = accessLog is not None or metrics is not None
         self._agents = ProxyResource(
             reactor,
             settings,
@@ -146,6 +153,7 @@ class ProxyService(Service):
             registry=registry,
             token=adminToken,
             census=self.resource.census,
+            metrics=metrics,
         )
         self._sites = {
             "public": self._site(self.resource, "connections"),
@@ -188,9 +196,10 @@ class ProxyService(Service):
             idleTimeout=settings.idleTimeout,
             maxConnections=settings.maxConnections,
             isAgentCall=resource.isAgentCall,
-            streamEnded=self._recorder.record if self._recorder else ignore,
+            streamEnded=self._recorder.record if self._isObserved else ignore,
             takesCertificates=takesCertificates,
             name=name,
+            metrics=self._metrics,
         )
 
     def startService(self) -> None:

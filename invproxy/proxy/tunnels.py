@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from invproxy.errors import TOO_MANY_TUNNELS, Fault
+from invproxy.interfaces import IMetrics
 from invproxy.mailbox import Mailbox
 from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
@@ -29,12 +30,14 @@ class Tunnels:
     @ivar node: names this proxy.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, metrics: IMetrics | None = None) -> None:
         """
         @param most: how many there may be for each backend.
+        @param metrics: told of each new one.
         """
         self.node = secrets.token_hex(4)
         self._most = most
+        self._metrics = metrics
         self._sessions: dict[ProxySession, None] = {}
         self._counts: dict[Mailbox, int] = {}
         self._places: dict[tuple[str, str, int], ProxySession] = {}
@@ -73,6 +76,8 @@ class Tunnels:
             raise Fault(TOO_MANY_TUNNELS, f"{self._most} tunnels serve this backend")
         self._counts[session.mailbox] = count + 1
         self._sessions[session] = None
+        if self._metrics is not None:
+            self._metrics.tunnelBegan(session.mailbox.backend)
 
     def admit(self, session: ProxySession) -> ProxySession | None:
         """

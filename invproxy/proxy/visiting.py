@@ -19,7 +19,7 @@ from invproxy.errors import FORBIDDEN, NO_BACKEND, UNAUTHENTICATED, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
-from invproxy.interfaces import IAnswer, IUpload
+from invproxy.interfaces import IAnswer, IMetrics, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.passing import PassingAnswer
 from invproxy.proxy.personal import varyBy
@@ -54,12 +54,14 @@ class VisitedResource(PublicResource):
         visitors: Visitors,
         *,
         leadsToSignIn: bool,
+        metrics: IMetrics | None = None,
     ) -> None:
         """
         @param visitors: finds out end users.
         @param leadsToSignIn: whether a browser that must sign in is led to L{SIGN_IN}.
+        @param metrics: told of the ends of exchanges.
         """
-        super().__init__(mailboxes, router, settings, clock, deadlines)
+        super().__init__(mailboxes, router, settings, clock, deadlines, metrics)
         self._visitors = visitors
         self._leadsToSignIn = leadsToSignIn
         names = [b"Authorization"]

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from invproxy.deadlines import Deadlines
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
-from invproxy.interfaces import IOrigin
+from invproxy.interfaces import IMetrics, IOrigin
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
 from invproxy.tables import Table
@@ -64,6 +64,7 @@ class StreamingSite(Factory):
         streamEnded: Callable[[ServerStream], None] = ignore,
         takesCertificates: bool = False,
         name: str = "connections",
+        metrics: IMetrics | None = None,
     ) -> None:
         """
         @param origin: what answers the requests.
@@ -76,6 +77,7 @@ class StreamingSite(Factory):
         @param streamEnded: called with each stream when its answer has ended, however.
         @param takesCertificates: whether its endpoints ask peers for certificates, and verify those that they get.
         @param name: what the table of its clients is called.
+        @param metrics: told of connections that are refused at once.
         """
         self.origin = origin
         self.clock = clock
@@ -90,6 +92,7 @@ class StreamingSite(Factory):
         self.clients = 0
         self._maxConnections = maxConnections
         self._name = name
+        self._metrics = metrics
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
         self._draining = False
@@ -104,6 +107,8 @@ class StreamingSite(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:
         if self.clients >= self._maxConnections + _SURPLUS:
+            if self._metrics is not None:
+                self._metrics.connectionRefused()
             return None
         return Channel(self)
 

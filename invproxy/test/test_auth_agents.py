@@ -493,7 +493,7 @@ class RegistryAgentsTests(AccessCase):
             self.bench.advance(5)
         record = registry.get("web")
         another, one = registry.tokensOf("web")
-        for seen in (record and record.lastUsed, one.lastUsed):
+        for seen in (None if record is None else record.lastUsed, one.lastUsed):
             assert seen is not None
             self.assertLess(self.bench.now - seen, 10)
         self.assertEqual(another.lastUsed, began)

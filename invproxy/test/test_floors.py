@@ -44,6 +44,7 @@ FLOORS = (
         "exchange",
         "mailbox",
         "census",
+        "metrics",
         "routing",
         "registry.memory",
         "registry.sqlite",
