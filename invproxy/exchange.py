@@ -31,7 +31,8 @@ from invproxy.errors import AGENT_LOST, Code, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
-from invproxy.interfaces import IAnswer, IExchange, IMetrics, IPeer, IUpload
+from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
+from invproxy.metrics import Tally
 from invproxy.requestbody import RequestBody
 
 _MOST_FETCHES: Final = 3
@@ -130,7 +131,7 @@ class Exchange:
         endUser: str = "",
         maxBody: int = 0,
         checkTrailers: Callable[[bytes], bytes] | None = None,
-        metrics: IMetrics | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param identifier: the ID.

@@ -294,7 +294,8 @@ class IMetrics(Interface):
     What a proxy reports to. It is told of every request, in the thread of the reactor and with positional arguments:
     it must not raise, nor wait, and had better be quick. L{invproxy.metrics.Tally} is one.
 
-    One that also has C{collect}, as collectors of prometheus_client do, is shown at C{/metrics}.
+    An application's own is told beside the proxy's. One that also has C{collect}, as collectors of prometheus_client
+    do, is shown at C{/metrics}.
     """
 
     def requestEnded(status: int, error: str, sent: int, duration: float) -> None:

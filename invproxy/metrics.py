@@ -2,12 +2,12 @@
 What a proxy has done since it began, in numbers: added up on the way, and made into what Prometheus reads when that
 asks.
 
-Nothing here takes a lock or makes an object for each request: all of it is in the thread of the reactor.
+Nothing here takes a lock or makes an object for each request: all of it is in the thread of the reactor. What reports
+to it knows it by its class, and not by the interface, so that compiled calls are plain ones of C.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -45,9 +45,8 @@ class Histogram:
         """
         Count one.
         """
-        # The clock may have been set back.
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        if seconds > 0.0:
+        self.counts[_bucketOf(seconds)] += 1
+        if seconds > 0.0:  # the clock may have been set back
             self.total += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
@@ -62,17 +61,60 @@ class Histogram:
         return found
 
 
+def _bucketOf(seconds: float) -> int:
+    """
+    Find the place of a time among L{BOUNDS}. Compiled, this is a handful of instructions, where C{bisect} has 800.
+    """
+    if seconds <= 0.001:
+        return 0
+    if seconds <= 0.0025:
+        return 1
+    if seconds <= 0.005:
+        return 2
+    if seconds <= 0.01:
+        return 3
+    if seconds <= 0.025:
+        return 4
+    if seconds <= 0.05:
+        return 5
+    if seconds <= 0.1:
+        return 6
+    if seconds <= 0.25:
+        return 7
+    if seconds <= 0.5:
+        return 8
+    if seconds <= 1.0:
+        return 9
+    if seconds <= 2.5:
+        return 10
+    if seconds <= 5.0:
+        return 11
+    if seconds <= 10.0:
+        return 12
+    if seconds <= 30.0:
+        return 13
+    if seconds <= 60.0:
+        return 14
+    if seconds <= 300.0:
+        return 15
+    return 16
+
+
 @implementer(IMetrics)
 class Tally:
     """
-    Adds everything up.
+    Adds everything up, and passes it on.
 
     @ivar durations: of requests.
     @ivar firstBytes: until the first byte of the answer.
     @ivar waits: for an agent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: IMetrics | None = None) -> None:
+        """
+        @param also: what else is to be told, such as an application's own.
+        """
+        self._also = also
         self.durations = Histogram()
         self.firstBytes = Histogram()
         self.waits = Histogram()
@@ -91,6 +133,8 @@ class Tally:
         self.durations.add(duration)
         if error:
             self._errors[error] += 1
+        if self._also is not None:
+            self._also.requestEnded(status, error, sent, duration)
 
     def exchangeEnded(self, waited: float, firstByte: float, received: int) -> None:
         self._received += received
@@ -98,15 +142,23 @@ class Tally:
             self.waits.add(waited)
         if firstByte >= 0.0:
             self.firstBytes.add(firstByte)
+        if self._also is not None:
+            self._also.exchangeEnded(waited, firstByte, received)
 
     def callFailed(self, error: str) -> None:
         self._agentsErrors[error] += 1
+        if self._also is not None:
+            self._also.callFailed(error)
 
     def connectionRefused(self) -> None:
         self._refused += 1
+        if self._also is not None:
+            self._also.connectionRefused()
 
     def tunnelBegan(self, backend: str) -> None:
         self._tunnels += 1
+        if self._also is not None:
+            self._also.tunnelBegan(backend)
 
     def collect(self) -> Iterator[Metric]:
         """

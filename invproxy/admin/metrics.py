@@ -8,7 +8,7 @@ when somebody asks.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 from prometheus_client.exposition import generate_latest
@@ -56,18 +56,20 @@ class Exposition:
     Answers for C{/metrics}.
     """
 
-    def __init__(self, status: Status, census: Census, metrics: object = None) -> None:
+    def __init__(
+        self, status: Status, census: Census, collectors: Sequence[Collecting] = ()
+    ) -> None:
         """
         @param status: knows what goes on.
         @param census: knows what the proxy holds.
-        @param metrics: what the proxy reports to; it is shown if it is a collector.
+        @param collectors: what is shown besides.
         """
         # One of its own: in the global one there may be what an application counts.
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(_Gauges(status, census))
-        if isinstance(metrics, Collecting):
-            self._registry.register(_Collector(metrics))
+        for collecting in collectors:
+            self._registry.register(_Collector(collecting))
 
     def show(self, request: Request) -> Answer:
         """
@@ -83,11 +85,11 @@ class _Collector(Collector):
     Somebody else's.
     """
 
-    def __init__(self, metrics: Collecting) -> None:
-        self._metrics = metrics
+    def __init__(self, collecting: Collecting) -> None:
+        self._collecting = collecting
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics.collect()
+        return self._collecting.collect()
 
 
 class _Gauges(Collector):

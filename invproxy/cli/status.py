@@ -18,7 +18,8 @@ from invproxy.cli.session import (
     showJSON,
     showTable,
 )
-from invproxy.cli.times import relative, since, span
+from invproxy.cli.times import relative, since
+from invproxy.units import span
 
 if TYPE_CHECKING:
     from invproxy.cli.client import AdminClient

@@ -25,8 +25,9 @@ from invproxy.http1.fields import values
 from invproxy.http1.forwarding import forward, forwardTrailers, isLoop, takeMaxForward
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.marks import FORWARDING, VIA
-from invproxy.interfaces import IAnswer, IMetrics, IPeer, IUpload
+from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.proxy.personal import PersonalAnswer, varyBy
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
@@ -77,7 +78,7 @@ class PublicResource(StreamResource):
         settings: ProxySettings,
         clock: IReactorTime,
         deadlines: Deadlines,
-        metrics: IMetrics | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param mailboxes: where exchanges go.

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from invproxy.http1.fields import elements, finder, values
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.marks import REFERER, USER_AGENT
-from invproxy.interfaces import IAccessLog, IMetrics
+from invproxy.interfaces import IAccessLog
+from invproxy.metrics import Tally
 from invproxy.proxy.settings import ProxySettings
 from invproxy.server.stream import ServerStream
 
@@ -32,7 +33,7 @@ class Recorder:
         clock: IReactorTime,
         settings: ProxySettings,
         isAgentCall: Callable[[RequestHead], bool],
-        metrics: IMetrics | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param accessLog: what to tell, if anything.

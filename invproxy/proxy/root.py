@@ -19,8 +19,9 @@ from invproxy.census import Census
 from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
-from invproxy.interfaces import IAnswer, IMetrics, IOrigin, IUpload
+from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.proxy.endusers import EndUsers
 from invproxy.proxy.polling import (
     AgentResource,
@@ -110,7 +111,7 @@ class ProxyResource(StreamResource):
         endUsers: EndUsers | None = None,
         servesClients: bool = True,
         servesAgents: bool = True,
-        metrics: IMetrics | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param clock: what tells the time; the reactor.
@@ -162,7 +163,7 @@ class ProxyResource(StreamResource):
         clock: IReactorTime,
         registry: Registry | None,
         endUsers: EndUsers | None,
-        metrics: IMetrics | None,
+        metrics: Tally | None,
     ) -> PublicResource:
         mailboxes = self.mailboxes
         router: OpenRouter | RegistryRouter = OpenRouter(mailboxes)

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from invproxy.admin.metrics import Collecting
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.admin.token import AdminToken
 from invproxy.auth.agents import OpenAgents
@@ -86,8 +87,8 @@ class ProxyService(Service):
         @param agentListen: endpoint strings for agents alone.
         @param adminListen: endpoint string of the admin endpoint, or L{None} for none.
         @param accessLog: where a line about each exchange goes.
-        @param metrics: what is told of all that happens; by default a L{Tally}, if there is an admin endpoint to
-            show it.
+        @param metrics: what is told of all that happens, besides what the admin endpoint shows; if it is a collector of
+            prometheus_client, that shows it, too.
         @param adminToken: who has it may use the admin endpoint from anywhere; without one only programs on this
             machine may.
         @param registry: which backends there are, and who may serve them; without one there is open mode, where
@@ -121,8 +122,7 @@ class ProxyService(Service):
             "agents": agentListen,
             "admin": [adminListen] if adminListen else [],
         }
-        if metrics is None and adminListen:
-            metrics = Tally()
+        tally = Tally(metrics) if adminListen or metrics is not None else None
         guard = Guard(OpenAgents(onlyOwnNames=onlyOwnNames))
         if self._access is not None:
             guard = self._access.guard
@@ -133,11 +133,11 @@ class ProxyService(Service):
             registry=registry,
             endUsers=endUsersOf(reactor, settings, checkers=checkers, oidc=oidc),
             servesAgents=not agentListen,
-            metrics=metrics,
+            metrics=tally,
         )
-        self._metrics = metrics
-        self._recorder = Recorder(accessLog, reactor, settings, self.resource.isAgentCall, metrics)
-        self._isObserved = accessLog is not None or metrics is not None
+        self._tally = tally
+        self._recorder = Recorder(accessLog, reactor, settings, self.resource.isAgentCall, tally)
+        self._isObserved = accessLog is not None or tally is not None
         self._agents = ProxyResource(
             reactor,
             settings,
@@ -153,7 +153,8 @@ class ProxyService(Service):
             registry=registry,
             token=adminToken,
             census=self.resource.census,
-            metrics=metrics,
+            collectors=[each for each in (tally, metrics) if isinstance(each, Collecting)],
+            addresses=self._addresses,
         )
         self._sites = {
             "public": self._site(self.resource, "connections"),
@@ -199,7 +200,7 @@ class ProxyService(Service):
             streamEnded=self._recorder.record if self._isObserved else ignore,
             takesCertificates=takesCertificates,
             name=name,
-            metrics=self._metrics,
+            metrics=self._tally,
         )
 
     def startService(self) -> None:
@@ -268,6 +269,13 @@ class ProxyService(Service):
         waiting: Deferred[Addresses] = Deferred()
         self._whenReady.append(waiting)
         return waiting
+
+    def _addresses(self) -> dict[str, list[str]]:
+        found = self._outcome
+        if not isinstance(found, Addresses):
+            return {}
+        admin = [] if found.admin is None else [found.admin]
+        return {"Clients": found.public, "Agents": found.agents, "Administrators": admin}
 
     def stopService(self) -> Deferred[None]:
         """

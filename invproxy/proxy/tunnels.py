@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from invproxy.errors import TOO_MANY_TUNNELS, Fault
-from invproxy.interfaces import IMetrics
 from invproxy.mailbox import Mailbox
+from invproxy.metrics import Tally
 from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
 
@@ -30,7 +30,7 @@ class Tunnels:
     @ivar node: names this proxy.
     """
 
-    def __init__(self, most: int, metrics: IMetrics | None = None) -> None:
+    def __init__(self, most: int, metrics: Tally | None = None) -> None:
         """
         @param most: how many there may be for each backend.
         @param metrics: told of each new one.

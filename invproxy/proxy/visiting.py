@@ -19,8 +19,9 @@ from invproxy.errors import FORBIDDEN, NO_BACKEND, UNAUTHENTICATED, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
-from invproxy.interfaces import IAnswer, IMetrics, IUpload
+from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.passing import PassingAnswer
 from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
@@ -54,7 +55,7 @@ class VisitedResource(PublicResource):
         visitors: Visitors,
         *,
         leadsToSignIn: bool,
-        metrics: IMetrics | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param visitors: finds out end users.

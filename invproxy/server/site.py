@@ -15,7 +15,8 @@ from zope.interface import implementer
 from invproxy.deadlines import Deadlines
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
-from invproxy.interfaces import IMetrics, IOrigin
+from invproxy.interfaces import IOrigin
+from invproxy.metrics import Tally
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
 from invproxy.tables import Table
@@ -64,7 +65,7 @@ class StreamingSite(Factory):
         streamEnded: Callable[[ServerStream], None] = ignore,
         takesCertificates: bool = False,
         name: str = "connections",
-        metrics: IMetrics | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param origin: what answers the requests.

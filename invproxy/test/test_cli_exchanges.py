@@ -4,7 +4,6 @@ C{invproxy exchanges}.
 
 from __future__ import annotations
 
-from invproxy.cli.exchanges import size
 from invproxy.test.clicase import CommandTestCase
 from invproxy.test.rawcalls import Bench
 
@@ -106,16 +105,3 @@ class ExchangesTests(CommandTestCase):
         """
         said = self.fails(1, "exchanges", "--admin", "http://127.0.0.1:8080")
         self.assertIn("is not the admin API", said)
-
-    def test_size(self) -> None:
-        """
-        Sizes in the largest unit that fits.
-        """
-        for count, text in (
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (10240, "10 KiB"),
-            (5 << 30, "5.0 GiB"),
-        ):
-            self.assertEqual(size(count), text)

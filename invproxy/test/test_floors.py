@@ -24,6 +24,7 @@ FLOORS = (
         "page",
         "process",
         "tables",
+        "units",
         "files",
         "http1.*",
         "wire.*",
