@@ -43,9 +43,24 @@ def exchanges(session: Session, asJSON: bool) -> None:
     if asJSON:
         showJSON(found)
         return
+    showHoldings(found, len(found["exchanges"]))
+    if found["exchanges"]:
+        showTable(
+            ["ID", "AGE", "IDLE", "STATE", "CARRIER", "BACKEND", "USER", "IN", "OUT", "REQUEST"],
+            [_row(each) for each in found["exchanges"]],
+        )
+
+
+def showHoldings(found: Any, count: int) -> None:
+    """
+    Say in one line what the proxy holds, and on stderr what is nearly full.
+
+    @param found: what C{/api/exchanges} says.
+    @param count: how many requests are under way.
+    """
     totals = found.get("totals", {})
     say(
-        f"{counted(len(found['exchanges']), 'request')} under way,"
+        f"{counted(count, 'request')} under way,"
         f" {counted(totals.get('clients', 0), 'client')} connected,"
         f" {counted(totals.get('tunnels', 0), 'tunnel')},"
         f" {counted(totals.get('polls', 0), 'poll')} waiting{_used(totals)}."
@@ -54,11 +69,6 @@ def exchanges(session: Session, asJSON: bool) -> None:
         limit = table["limit"]
         if limit and table["whenFull"] == "refuses" and table["entries"] >= _FULL * limit:
             hint(f"{table['name']} is nearly full: {table['entries']} of {limit}")
-    if found["exchanges"]:
-        showTable(
-            ["ID", "AGE", "IDLE", "STATE", "CARRIER", "BACKEND", "USER", "IN", "OUT", "REQUEST"],
-            [_row(each) for each in found["exchanges"]],
-        )
 
 
 def _used(totals: Any) -> str:

@@ -234,7 +234,7 @@ class OverviewTests(AdminTestCase):
         page = self.page(f"?refresh={MOST_SECONDS}").body
         self.assertIn(b'<meta http-equiv="refresh" content="3600">', page)
         self.assertIn("?", Read(page.decode()).links)
-        for value in ("0", "-1", "3601", "x", "5&refresh=6", "5;url=http://evil.example/"):
+        for value in ("0", "-1", "3601", "x", "5&refresh=6", "5%3Burl=http://evil.example/"):
             problem = self.ask("GET", f"/?refresh={value}")
             self.assertProblem(problem, 400, "bad-parameter", "refresh")
 
