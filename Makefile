@@ -1,6 +1,6 @@
 # Every target makes or refreshes its own virtual environment; nothing needs to be activated.
 #   make demo     proxy, agent and a small backend on this machine
-#   make test     everything that CI runs; or a part of it: lint, unit, integration, docs
+#   make test     everything that CI runs; or a part of it: lint, audit, unit, integration, docs
 #   make compiled a copy whose hot path is compiled to C, in build/compiled, and a wheel of it in dist/
 #   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
 #   make clean    removes what was made
@@ -18,18 +18,22 @@ modules = $(subst /,.,$(basename $(1)))
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos fuzz clean packages
+.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
-test: packages $(VENV)/installed-lint $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
-	@MAKE='$(MAKE)' $(BIN)/python .ci/steps lint unit integration docs
+test: packages $(VENV)/installed-lint $(VENV)/installed-audit $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
+	@MAKE='$(MAKE)' $(BIN)/python .ci/steps lint audit unit integration docs
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(VENV)/installed-audit
+	$(BIN)/python -m bandit -q -c pyproject.toml -r invproxy examples tools twisted .ci
+	$(BIN)/python tools/audit.py
 
 unit: $(VENV)/installed-test
 	$(BIN)/python -m twisted.trial $(TRIAL) $(call modules,$(UNIT))

@@ -22,12 +22,13 @@ from invproxy.errors import ConfigError
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
 from invproxy.parsers import count, text, wholeSeconds
+from invproxy.steady import keepSteady
 from invproxy.trust import parseCertificates
 from invproxy.urls import forwardProxy, hostPort, httpProxyFor, isAuthority, originURL, proxyURL
 
 PROGRAM = "invproxy-agent"
 
-TOKEN_VARIABLE = "INVPROXY_TOKEN"
+TOKEN_VARIABLE = "INVPROXY_TOKEN"  # noqa: S105  (the name of a variable)
 """The environment variable that holds the token itself, not a file's path."""
 
 _DEFAULTS = AgentSettings()
@@ -377,6 +378,7 @@ def makeService(options: TableOptions) -> IService:
     from twisted.internet import reactor
 
     running = cast(IReactorLifecycle, reactor)
+    keepSteady(running)
     with refusing(PROGRAM, sys.__stderr__):
         plan = planOf(options, os.environ)
         # Costly to import, so not for a slip on the command line.

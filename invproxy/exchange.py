@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from invproxy.clocks import (
@@ -124,7 +123,6 @@ class Exchange:
         head: RequestHead,
         answer: IAnswer,
         *,
-        clock: IReactorTime,
         deadlines: Deadlines,
         clocks: Clocks,
         ended: Callable[[Exchange], None],
@@ -138,8 +136,7 @@ class Exchange:
         @param mailbox: where it is going to wait.
         @param head: the head of the request, as it goes to the backend.
         @param answer: the client's end.
-        @param clock: what tells the time.
-        @param deadlines: what watches its clocks.
+        @param deadlines: what tells the time, and watches its clocks.
         @param clocks: how long it may take for what.
         @param ended: called once, when it is done or has failed.
         @param endUser: who the client authenticated as.
@@ -151,7 +148,7 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
-        self._seconds = clock.seconds
+        self._seconds = deadlines.seconds
         self.began = self.since = self.stirredAt = self._seconds()
         self.state = QUEUED
         self.takenAt = -1.0

@@ -11,7 +11,7 @@ back-pressure, and either side may break off::
            --- upload.pauseAnswer, upload.resumeAnswer ----------------------->
            <-- answer.pauseUpload, answer.resumeUpload ------------------------
 
-Rules that both sides keep, and that the contract suite in C{invproxy.test.test_origins} checks:
+Rules that both sides keep, and that the contract suite in C{invproxy.test.origincontract} checks:
 
  - C{inform} any number of times, then C{respond} once, C{write} any number of times, C{finish} once. C{fail} may come
    instead of any of them, and is the last call.

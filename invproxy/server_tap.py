@@ -34,6 +34,7 @@ from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
 from invproxy.parsers import choice, count, someSeconds, text, wholeSeconds
 from invproxy.proxy.settings import ProxySettings
+from invproxy.steady import keepSteady
 from invproxy.visitor_options import TABLE as VISITOR_TABLE
 from invproxy.visitor_options import VisitorPlan, visitorPlanOf
 
@@ -486,6 +487,7 @@ def makeService(options: TableOptions) -> IService:
     from twisted.internet import reactor
 
     running = cast(IReactorServer, reactor)
+    keepSteady(running)
     with refusing(PROGRAM, sys.__stderr__):
         plan = planOf(options, os.environ, running)
         # Costly to import, so not for a slip on the command line.

@@ -23,6 +23,7 @@ from invproxy.agent.settings import AgentSettings
 from invproxy.agent.workload import Workload
 from invproxy.http1.fields import join
 from invproxy.interfaces import IOrigin
+from invproxy.steady import wallOf
 from invproxy.wire.poll import MAX_PENDING_BYTES, REQUEST_ID, parseIDs
 
 _PROBE_TIME = 10.0
@@ -153,7 +154,7 @@ class PollCarrier:
                 for name, values in response.headers.getAllRawHeaders()
                 for value in values
             )
-            raise refusalOf(response.code, join(fields), self._reactor.seconds())
+            raise refusalOf(response.code, join(fields), wallOf(self._reactor)())
         return True
 
     async def _poll(self, backoff: Backoff) -> bool:
@@ -171,7 +172,7 @@ class PollCarrier:
             if parked.active():
                 parked.cancel()
         if reply.head.status != 200:
-            raise refusalOf(reply.head.status, reply.head.fields, self._reactor.seconds())
+            raise refusalOf(reply.head.status, reply.head.fields, wallOf(self._reactor)())
         try:
             identifiers = parseIDs(reply.body)
         except (ValueError, RecursionError):

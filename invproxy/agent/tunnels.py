@@ -24,6 +24,7 @@ from invproxy.agent.tunneler import AgentSession, TunnelCall, TunnelLost, Tunnel
 from invproxy.deadlines import Deadlines
 from invproxy.http1.fields import value
 from invproxy.interfaces import IOrigin
+from invproxy.steady import wallOf
 from invproxy.tunnel.life import REPLACED
 from invproxy.wire.poll import FEATURES
 from invproxy.wire.websocket import PROTOCOL_ERROR
@@ -194,7 +195,7 @@ class TunnelCarrier:
                     return slot.afterRefusal.fail(), False
             self._watcher.tunnelDown(slot, error, wasUp=False)
             return slot.again.fail(), True
-        refusal = refusalOf(error.status, error.fields, self._reactor.seconds())
+        refusal = refusalOf(error.status, error.fields, wallOf(self._reactor)())
         shown = refusal
         if error.status == 101 or not self._isAlone:
             # What it is good for besides, polls will find out: no hints then.

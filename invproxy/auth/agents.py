@@ -31,6 +31,7 @@ from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAgentAuthenticator, IPeer
 from invproxy.registry.records import digestOf
 from invproxy.registry.registry import Registry, Unavailable
+from invproxy.steady import wallOf
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -132,7 +133,7 @@ class RegistryAgents:
         """
         self._registry = registry
         self._throttle = throttle
-        self._clock = clock
+        self._wall = wallOf(clock)
         self._verifier = verifier
         self._certificates = certificates
         self._addressOf = addressOf
@@ -169,7 +170,7 @@ class RegistryAgents:
                     isKnown = True
         if self._certificates is not None:
             for identity in self._certificates.identitiesOf(peer):
-                if identity.expires is None or identity.expires > self._clock.seconds():
+                if identity.expires is None or identity.expires > self._wall():
                     if self._isFor(identity, backend):
                         return self._admit(CERTIFICATE, identity, backend)
                     isKnown = True

@@ -21,6 +21,7 @@ from invproxy.auth.agents import unauthenticated
 from invproxy.auth.identity import Identity, IVerifier
 from invproxy.auth.keys import ALGORITHMS, Keys, PublicKey
 from invproxy.errors import Fault
+from invproxy.steady import wallOf
 from invproxy.tables import Table
 
 SKEW = 60.0
@@ -98,6 +99,7 @@ class JWTVerifier:
         @param mostRecalled: how many tokens are remembered as verified.
         """
         self._clock = clock
+        self._wall = wallOf(clock)
         self._keys = keys
         self._claim = claim
         self._mostRecalled = mostRecalled
@@ -107,9 +109,7 @@ class JWTVerifier:
             options["iss"] = {"essential": True, "value": issuer}
         if audience is not None:
             options["aud"] = {"essential": True, "value": audience}
-        self._claims = JWTClaimsRegistry(
-            now=lambda: int(clock.seconds()), leeway=int(SKEW), **options
-        )
+        self._claims = JWTClaimsRegistry(now=lambda: int(self._wall()), leeway=int(SKEW), **options)
 
     def start(self) -> None:
         self._keys.start()
@@ -135,7 +135,7 @@ class JWTVerifier:
             verified = self._verified[digest] = self._counted(verified)
         identity = verified.identity
         assert identity.expires is not None
-        if identity.expires <= now:
+        if identity.expires <= self._wall():
             del self._verified[digest]
             return None
         return identity
@@ -144,12 +144,13 @@ class JWTVerifier:
         """
         Say until when a token counts whose key is known at this time.
         """
-        now = self._clock.seconds()
         return evolve(
             verified,
-            identity=evolve(verified.identity, expires=min(verified.expires, now + _LONGEST)),
+            identity=evolve(
+                verified.identity, expires=min(verified.expires, self._wall() + _LONGEST)
+            ),
             generation=self._keys.generation,
-            renewAt=now + _LONGEST / 2,
+            renewAt=self._clock.seconds() + _LONGEST / 2,
         )
 
     def verify(self, text: bytes, digest: bytes) -> Identity | Deferred[Identity]:

@@ -155,7 +155,7 @@ class Keys:
         self._thumbprints: frozenset[str] = frozenset()
         self._document = b""
         self._askedAt: float | None = None
-        self._fetchedAt = 0.0
+        self._fetchedAt = float("-inf")
         self._problem = ""
         self._isFetching = False
         self._waiting: list[Deferred[None]] = []

@@ -30,6 +30,7 @@ from invproxy.auth.keys import ALGORITHMS, Keys
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.auth.visitors import cleanUser
 from invproxy.errors import ISSUER_UNAVAILABLE, SIGN_IN_FAILED, Fault
+from invproxy.steady import wallOf
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -81,6 +82,7 @@ class Provider:
         @param settings: which provider.
         """
         self._clock = clock
+        self._wall = wallOf(clock)
         self._fetcher = fetcher
         self._settings = settings
         self._isFetching = False
@@ -296,7 +298,7 @@ class Provider:
             return "the ID token was given to somebody else"
         if not isinstance(claims.get("sub"), str):
             return "the ID token names nobody"
-        now = self._clock.seconds()
+        now = self._wall()
         times: dict[str, Any] = {}
         for name in ("exp", "iat", "nbf"):
             time = claims.get(name, None if name == "exp" else now)

@@ -52,6 +52,7 @@ class PollCarriage:
 
     __slots__ = (
         "_credentials",
+        "_epoch",
         "_exchange",
         "_fetching",
         "_isOurs",
@@ -61,12 +62,14 @@ class PollCarriage:
         "request",
     )
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, epoch: float) -> None:
         """
         @param exchange: what is carried.
+        @param epoch: what to add to times on its clock to have seconds since the epoch.
         """
         self.request = exchange.head
         self._exchange = exchange
+        self._epoch = epoch
         self._fetching: IAnswer | None = None
         self._response: ResponseCall | None = None
         self._paused = False
@@ -123,7 +126,7 @@ class PollCarriage:
             USER_ID,
             exchange.endUser.encode("utf-8", "surrogateescape"),
             START_TIME,
-            formatTime(exchange.began),
+            formatTime(self._epoch + exchange.began),
             OUR_FEATURES if streams else b"",
         )
         self._fetching = answer

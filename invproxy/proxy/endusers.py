@@ -11,7 +11,6 @@ from attrs import field, frozen
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.interfaces import IReactorTime
 
-from invproxy.auth.approaches import Approaches
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.auth.sessions import Sessions
 from invproxy.auth.throttle import Throttle
@@ -67,12 +66,11 @@ def endUsersOf(
     """
     if not checkers and oidc is None:
         return None
-    trusts = settings.trusts if settings.trustedProxies else None
     sessions = Sessions(clock) if oidc is not None else None
     visitors = Visitors(
         clock,
         Throttle(clock, name="throttle_visitors"),
-        approaches=Approaches(trusts, settings.trustUnixPeers),
+        approaches=settings.approaches(),
         checkers=checkers,
         sessions=sessions,
         userHeader=settings.userHeader,

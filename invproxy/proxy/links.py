@@ -5,6 +5,7 @@ The live links of agents: what is under way in the name of a credential, and is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -12,6 +13,7 @@ from twisted.logger import Logger
 from invproxy.credential import TOKEN, Credential
 from invproxy.deadlines import Deadlines
 from invproxy.registry.registry import Change, Deleted, Revoked
+from invproxy.steady import wallOf
 from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.proxy")
@@ -19,6 +21,9 @@ _log = Logger(namespace="invproxy.proxy")
 
 _NOTICE = 30.0
 """Seconds before the end of a credential at which its agent is warned."""
+
+_LOOK = 60.0
+"""Seconds after which it is looked at again how late it is, as the time of day may have been set meanwhile."""
 
 
 class _Link:
@@ -51,14 +56,16 @@ class _Link:
         """
         Cut it if its credential has expired.
         """
-        expires = self.credential.expires or 0.0
-        if now < expires:
+        left = self._links.timeLeft(self.credential)
+        if left <= 0.0:
+            self._links.end(self, "these credentials have expired")
+            return 0.0
+        if self._warn is not None:
+            if left > _NOTICE:
+                return now + min(left - _NOTICE, _LOOK)
             warn, self._warn = self._warn, None
-            if warn is not None:
-                warn()
-            return expires
-        self._links.end(self, "these credentials have expired")
-        return 0.0
+            warn()
+        return now + min(left, _LOOK)
 
 
 class Links:
@@ -71,6 +78,7 @@ class Links:
         @param clock: what tells when credentials expire.
         """
         self._deadlines = Deadlines(clock)
+        self._wall = wallOf(clock)
         self._links: dict[str, dict[_Link, None]] = {}
 
     def __len__(self) -> int:
@@ -103,16 +111,24 @@ class Links:
             agent can come with another one while what is under way still ends well.
         @return: a function that takes note that the link is over.
         """
+        left = self.timeLeft(credential)
+        if left <= 2 * _NOTICE:
+            warn = None
         link = _Link(self, credential, cut, warn)
         found = self._links.get(credential.backend)
         if found is None:
             found = self._links[credential.backend] = {}
         found[link] = None
-        expires = credential.expires
-        if expires is not None:
-            isLong = warn is not None and expires - self._deadlines.seconds() > 2 * _NOTICE
-            self._deadlines.watch(link, expires - _NOTICE if isLong else expires)
+        if credential.expires is not None:
+            soon = left if warn is None else left - _NOTICE
+            self._deadlines.watch(link, self._deadlines.seconds() + max(0.0, min(soon, _LOOK)))
         return link.forget
+
+    def timeLeft(self, credential: Credential) -> float:
+        """
+        Say for how many more seconds a credential is valid.
+        """
+        return inf if credential.expires is None else credential.expires - self._wall()
 
     def forget(self, link: _Link) -> None:
         """

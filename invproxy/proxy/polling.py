@@ -29,6 +29,7 @@ from invproxy.proxy.links import Links
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.proxy.waiting import waitFor
+from invproxy.steady import wallOf
 from invproxy.wire.poll import (
     BACKEND_ID,
     MAX_IDS,
@@ -81,6 +82,7 @@ class AgentResource(StreamResource):
         self._mailboxes = mailboxes
         self._settings = settings
         self._clock = clock
+        self._wall = wallOf(clock)
         self._deadlines = deadlines
         self._agents = guard.agents
         self._links = guard.links
@@ -154,7 +156,7 @@ class RequestResource(AgentResource):
         exchange = self._find(mailbox, head)
         if exchange is None or not exchange.isFetchable():
             return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
-        carriage = PollCarriage(exchange)
+        carriage = PollCarriage(exchange, self._wall() - self._clock.seconds())
         if self._links is not None:
             carriage.link(self._links, credential)
         return carriage.fetch(answer, head, streams=answer.peer.streams)

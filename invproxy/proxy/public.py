@@ -5,10 +5,9 @@ The public side of the proxy: each client request becomes an exchange in the mai
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
-
-from twisted.internet.interfaces import IReactorTime
 
 from invproxy.clocks import Clocks
 from invproxy.deadlines import Deadlines
@@ -76,34 +75,38 @@ class PublicResource(StreamResource):
         mailboxes: Mailboxes,
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
-        clock: IReactorTime,
         deadlines: Deadlines,
+        *,
+        knownBy: Sequence[bytes] = (),
         metrics: Tally | None = None,
     ) -> None:
         """
         @param mailboxes: where exchanges go.
         @param router: what chooses the backend.
         @param settings: times, bounds and whom to trust.
-        @param clock: what tells the time.
         @param deadlines: what watches the clocks of exchanges.
+        @param knownBy: the fields by which the end user is known without trusted proxies.
         @param metrics: told of the ends of exchanges.
         """
         super().__init__()
         self._mailboxes = mailboxes
         self._router = router
         self._settings = settings
-        self._clock = clock
         self._deadlines = deadlines
         self._metrics = metrics
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
         self._maxBody = settings.maxBody
         self._userHeader = settings.userHeader
-        self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._approaches = settings.approaches()
+        self._trustsAnyone = self._approaches.trustsAnyone
+        names = [*knownBy]
+        if self._trustsAnyone and settings.userHeader:
+            names.append(settings.userHeader)
         # By which fields the end user is known, where that decides what there is at a URL.
         self._vary = b""
-        if self._trustsAnyone and settings.userHeader and isinstance(router, RegistryRouter):
-            self._vary = varyBy(settings.userHeader)
+        if knownBy or (names and isinstance(router, RegistryRouter)):
+            self._vary = varyBy(*names)
         self._checkTrusted = partial(forwardTrailers, trusted=True, userHeader=settings.userHeader)
         self._checkUntrusted = partial(
             forwardTrailers, trusted=False, userHeader=settings.userHeader
@@ -141,7 +144,7 @@ class PublicResource(StreamResource):
                 return answerAtOnce(head, answer, 200, b"OK")
             head = left
         peer = answer.peer
-        trusted = self._trustsAnyone and self._isTrusted(peer)
+        trusted = self._trustsAnyone and self._approaches.isTrusted(peer)
         userHeader = self._userHeader
         if trusted and userHeader:
             named = values(head.fields, userHeader)
@@ -170,7 +173,6 @@ class PublicResource(StreamResource):
             mailbox,
             head,
             answer,
-            clock=self._clock,
             deadlines=self._deadlines,
             clocks=self._clocks,
             ended=self._mailboxes.forget,
@@ -181,12 +183,6 @@ class PublicResource(StreamResource):
         )
         self._mailboxes.add(exchange)
         return exchange.body
-
-    def _isTrusted(self, peer: IPeer) -> bool:
-        host = _hostOf(peer)
-        if host is None:
-            return self._settings.trustUnixPeers
-        return self._settings.trusts(host.decode("ascii"))
 
 
 def _hostOf(peer: IPeer) -> bytes | None:

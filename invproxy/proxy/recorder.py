@@ -16,6 +16,7 @@ from invproxy.interfaces import IAccessLog
 from invproxy.metrics import Tally
 from invproxy.proxy.settings import ProxySettings
 from invproxy.server.stream import ServerStream
+from invproxy.steady import wallOf
 
 _findReferer: Final = finder(b"referer")
 _findUserAgent: Final = finder(b"user-agent")
@@ -45,8 +46,10 @@ class Recorder:
         self._log = None if accessLog is None else accessLog.log
         self._metrics = metrics
         self._seconds = clock.seconds
+        self._wall = wallOf(clock)
         self._settings = settings
-        self._isBehindProxies = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._approaches = settings.approaches()
+        self._isBehindProxies = self._approaches.trustsAnyone
         self._isAgentCall = isAgentCall
 
     def record(self, stream: ServerStream) -> None:
@@ -68,7 +71,7 @@ class Recorder:
             return
         host: str | None = getattr(stream.peer.address, "host", None)
         peer = "unix" if host is None else host
-        if self._isBehindProxies and self._isTrusted(host):
+        if self._isBehindProxies and self._approaches.isTrusted(stream.peer):
             peer = self._originalOf(peer, head)
         referer = userAgent = None
         if head.marks & REFERER:
@@ -78,7 +81,7 @@ class Recorder:
         log(
             peer,
             stream.endUser,
-            stream.began,
+            self._wall() - duration,
             head.method,
             head.target,
             head.minor,
@@ -90,14 +93,6 @@ class Recorder:
             stream.requestID,
             error,
         )
-
-    def _isTrusted(self, host: str | None) -> bool:
-        """
-        Say whether a peer is a trusted proxy.
-
-        @param host: its IP address; L{None} on a UNIX socket.
-        """
-        return self._settings.trustUnixPeers if host is None else self._settings.trusts(host)
 
     def _originalOf(self, peer: str, head: RequestHead) -> str:
         """

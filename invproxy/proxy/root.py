@@ -146,7 +146,7 @@ class ProxyResource(StreamResource):
         self._pages: Mapping[bytes, StreamResource] = {}
         self._unobserve: Callable[[], None] | None = None
         if servesClients:
-            self._public = self._publicSide(settings, clock, registry, endUsers, metrics)
+            self._public = self._publicSide(settings, registry, endUsers, metrics)
         self._agent: dict[bytes, StreamResource] = {
             path: kind(self.mailboxes, settings, clock, self._deadlines, guard or Guard())
             if servesAgents
@@ -160,7 +160,6 @@ class ProxyResource(StreamResource):
     def _publicSide(
         self,
         settings: ProxySettings,
-        clock: IReactorTime,
         registry: Registry | None,
         endUsers: EndUsers | None,
         metrics: Tally | None,
@@ -173,13 +172,12 @@ class ProxyResource(StreamResource):
         elif endUsers is not None:
             router = MembersRouter(mailboxes)
         if endUsers is None:
-            return PublicResource(mailboxes, router, settings, clock, self._deadlines, metrics)
+            return PublicResource(mailboxes, router, settings, self._deadlines, metrics=metrics)
         self._pages = endUsers.pages
         return VisitedResource(
             mailboxes,
             router,
             settings,
-            clock,
             self._deadlines,
             endUsers.visitors,
             leadsToSignIn=bool(endUsers.pages),

@@ -343,7 +343,8 @@ def _url(description: str, port: IListeningPort) -> str:
         return f"unix:{(address.name or b'').decode()}"
     scheme = "https" if description.partition(":")[0] in ("ssl", "tls") else "http"
     if isinstance(address, IPv4Address | IPv6Address):
-        host = "127.0.0.1" if address.host in ("0.0.0.0", "") else address.host
+        isAny = address.host in ("0.0.0.0", "")  # noqa: S104  (it listens there already)
+        host = "127.0.0.1" if isAny else address.host
         if ":" in host:
             host = f"[{'::1' if host == '::' else host}]"
         return f"{scheme}://{host}:{address.port}"

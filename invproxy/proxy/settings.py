@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from attrs import frozen
 
+from invproxy.auth.approaches import Approaches
 from invproxy.http1.limits import Limits
 
 
@@ -55,6 +56,12 @@ class ProxySettings:
     trustedProxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trustUnixPeers: bool = False
     userHeader: bytes | None = None
+
+    def approaches(self) -> Approaches:
+        """
+        Make what tells from where requests came.
+        """
+        return Approaches(self.trusts if self.trustedProxies else None, self.trustUnixPeers)
 
     def trusts(self, host: str) -> bool:
         """

@@ -224,6 +224,7 @@ class ProxySession(Session[ProxyStream]):
     One tunnel. To its connection it is where the bytes of the agent go.
 
     @ivar mailbox: that of the backend that the agent serves.
+    @ivar credential: in whose name it stands.
     @ivar limits: bounds on responses.
     @ivar parser: parses their heads.
     @ivar unlink: takes note that it is over, if anybody wants to know.
@@ -235,6 +236,7 @@ class ProxySession(Session[ProxyStream]):
         self,
         tunnels: Tunnels,
         mailbox: Mailbox,
+        credential: Credential,
         answer: IAnswer,
         clock: IReactorTime,
         deadlines: Deadlines,
@@ -244,6 +246,7 @@ class ProxySession(Session[ProxyStream]):
         """
         @param tunnels: all of this proxy.
         @param mailbox: that of the backend that the agent serves.
+        @param credential: in whose name it stands.
         @param answer: the answer to the call that became the tunnel, a 101.
         @param clock: what tells the time.
         @param deadlines: what watches the deadlines.
@@ -255,6 +258,7 @@ class ProxySession(Session[ProxyStream]):
         )
         super().__init__(clock, turnOf(clock), deadlines, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
+        self.credential = credential
         self.limits = limits
         self.parser = ResponseParser(limits)
         self.outbox.link = self._answer = answer
@@ -398,6 +402,7 @@ class TunnelResource(AgentResource):
         session = ProxySession(
             self.tunnels,
             mailbox,
+            credential,
             answer,
             self._clock,
             self._deadlines,

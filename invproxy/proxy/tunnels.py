@@ -40,7 +40,7 @@ class Tunnels:
         self._metrics = metrics
         self._sessions: dict[ProxySession, None] = {}
         self._counts: dict[Mailbox, int] = {}
-        self._places: dict[tuple[str, str, int], ProxySession] = {}
+        self._places: dict[tuple[str, str, str, str, int], ProxySession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -86,15 +86,18 @@ class Tunnels:
         @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
         """
         place = self._placeOf(session)
-        if not place[1]:
+        if not place[3]:
             return None  # an agent that does not say who it is replaces nobody
         before = self._places.get(place)
         self._places[place] = session
         return before if before is not None and before.isReady else None
 
-    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
-        assert session.peer is not None
-        return session.mailbox.backend, session.peer.instance, session.peer.slot
+    def _placeOf(self, session: ProxySession) -> tuple[str, str, str, str, int]:
+        peer, credential = session.peer, session.credential
+        assert peer is not None
+        # By who it is, too, and not by what it says alone: no agent takes the place of another one.
+        name = session.mailbox.backend, credential.kind, credential.name
+        return *name, peer.instance, peer.slot
 
     def forget(self, session: ProxySession) -> None:
         """

@@ -9,8 +9,6 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from twisted.internet.interfaces import IReactorTime
-
 from invproxy.auth.cookies import dropSet
 from invproxy.auth.visitors import Visitors
 from invproxy.deadlines import Deadlines
@@ -23,7 +21,6 @@ from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
 from invproxy.metrics import Tally
 from invproxy.passing import PassingAnswer
-from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import answerAtOnce
@@ -50,7 +47,6 @@ class VisitedResource(PublicResource):
         mailboxes: Mailboxes,
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
-        clock: IReactorTime,
         deadlines: Deadlines,
         visitors: Visitors,
         *,
@@ -62,15 +58,10 @@ class VisitedResource(PublicResource):
         @param leadsToSignIn: whether a browser that must sign in is led to L{SIGN_IN}.
         @param metrics: told of the ends of exchanges.
         """
-        super().__init__(mailboxes, router, settings, clock, deadlines, metrics)
+        knownBy = (b"Authorization", b"Cookie") if leadsToSignIn else (b"Authorization",)
+        super().__init__(mailboxes, router, settings, deadlines, knownBy=knownBy, metrics=metrics)
         self._visitors = visitors
         self._leadsToSignIn = leadsToSignIn
-        names = [b"Authorization"]
-        if leadsToSignIn:
-            names.append(b"Cookie")
-        if self._trustsAnyone and settings.userHeader:
-            names.append(settings.userHeader)
-        self._vary = varyBy(*names)
 
     def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
         found = self._visitors.identify(head, answer.peer)

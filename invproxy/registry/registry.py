@@ -49,6 +49,7 @@ from invproxy.registry.records import (
 from invproxy.registry.routes import RouteTable
 from invproxy.registry.turns import Turns
 from invproxy.registry.uses import LastUses
+from invproxy.steady import wallOf
 from invproxy.tables import Table
 
 __all__ = [
@@ -68,7 +69,7 @@ _log = Logger(namespace="invproxy.registry")
 
 _T = TypeVar("_T")
 
-SECRET_PREFIX = "ivp_"
+SECRET_PREFIX = "ivp_"  # noqa: S105  (what is before the secret)
 """With what every token begins, so that scanners for leaked secrets can tell it."""
 
 _MAX_WAITING = 1000
@@ -102,7 +103,7 @@ class Registry:
         self.isLoaded = False
         self.problem = ""
         self._store = store
-        self._clock = clock
+        self._wall = wallOf(clock)
         self._maxBackends = maxBackends
         self._maxTokens = maxTokens
         self._backends: dict[str, Backend] = {}
@@ -261,7 +262,7 @@ class Registry:
         if not self.isLoaded:
             self._checkLoaded()
         token = self._digests.get(digest)
-        if token is None or (token.expires is not None and token.expires <= self._clock.seconds()):
+        if token is None or (token.expires is not None and token.expires <= self._wall()):
             return None
         return token
 
@@ -342,7 +343,7 @@ class Registry:
         @raise Unavailable: if the store did not take it.
         """
         checkTokenName(name)
-        if expires is not None and expires <= self._clock.seconds():
+        if expires is not None and expires <= self._wall():
             raise InvalidRecord("expires", "must be in the future")
         return await self._change(partial(self._mint, backend, name, expires))
 
@@ -361,7 +362,7 @@ class Registry:
                 f"{backend!r} has {len(tokens)} tokens, and may have no more: revoke some"
             )
         secret = SECRET_PREFIX + secrets.token_urlsafe(32)
-        created = float(int(self._clock.seconds()))
+        created = float(int(self._wall()))
         token = Token(backend, name, digestOf(secret), created, expires)
         await self._write(self._store.putToken(token))
         tokens[name] = self._digests[token.digest] = token

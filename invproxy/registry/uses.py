@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from invproxy.errors import StoreError
 from invproxy.interfaces import IBackendStore
+from invproxy.steady import wallOf
 from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.registry")
@@ -42,6 +43,7 @@ class LastUses:
         self.tokens: dict[tuple[str, str], float] = {}
         self._store = store
         self._clock = clock
+        self._wall = wallOf(clock)
         self._note = note
         self._newBackends: dict[str, float] = {}
         self._newTokens: dict[tuple[str, str], float] = {}
@@ -59,7 +61,7 @@ class LastUses:
         """
         Note that a backend is used now.
         """
-        self.backends[id] = self._newBackends[id] = self._clock.seconds()
+        self.backends[id] = self._newBackends[id] = self._wall()
         self._writeSoon()
 
     def seeToken(self, backend: str, name: str) -> None:
@@ -67,7 +69,7 @@ class LastUses:
         Note that a token is used now.
         """
         key = (backend, name)
-        self.tokens[key] = self._newTokens[key] = self._clock.seconds()
+        self.tokens[key] = self._newTokens[key] = self._wall()
         self._writeSoon()
 
     def forgetBackend(self, id: str) -> None:

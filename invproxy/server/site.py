@@ -19,6 +19,7 @@ from invproxy.interfaces import IOrigin
 from invproxy.metrics import Tally
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
+from invproxy.steady import wallOf
 from invproxy.tables import Table
 from invproxy.turn import turnOf
 
@@ -82,6 +83,7 @@ class StreamingSite(Factory):
         """
         self.origin = origin
         self.clock = clock
+        self._wall = wallOf(clock)
         self.limits = limits
         self.headTimeout = headTimeout
         self.idleTimeout = idleTimeout
@@ -158,7 +160,7 @@ class StreamingSite(Factory):
         """
         The Date field of this second (RFC 9110, section 6.6.1), as a block.
         """
-        now = int(self.clock.seconds())
+        now = int(self._wall())
         if now != self._dateAt:
             self._dateAt = now
             self._date = b"\r\nDate: " + formatdate(now, usegmt=True).encode("ascii")

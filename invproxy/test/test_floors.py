@@ -38,6 +38,7 @@ FLOORS = (
     # 2: state, with the clock injected and no sockets.
     (
         "deadlines",
+        "steady",
         "discard",
         "passing",
         "clocks",

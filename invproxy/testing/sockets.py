@@ -23,7 +23,7 @@ SEGMENT = 64 * 1024
 """How many bytes arrive at once, at most."""
 
 _RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-_WILDCARDS = ("0.0.0.0", "::")
+_WILDCARDS = _ANY, _ANY6 = "0.0.0.0", "::"  # noqa: S104  (in memory)
 
 
 def _error(number: int) -> OSError:
@@ -398,7 +398,7 @@ class Kernel:
         """
         if isinstance(address, tuple):
             host, port = address
-            host = host or ("::" if owner.family == socket.AF_INET6 else "0.0.0.0")
+            host = host or (_ANY6 if owner.family == socket.AF_INET6 else _ANY)
             port = port or next(self._ports)
             address = (host, port)
             clash = any(
@@ -446,7 +446,7 @@ class Kernel:
     def _listenerAt(self, address: Address) -> MemorySocket | None:
         found = self._bound.get(address)
         if found is None and isinstance(address, tuple):
-            wildcard = "::" if ":" in address[0] else "0.0.0.0"
+            wildcard = _ANY6 if ":" in address[0] else _ANY
             found = self._bound.get((wildcard, address[1]))
         return found if found is not None and found.listening else None
 
