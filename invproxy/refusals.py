@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.errors import Code
+from invproxy.metrics import Tally
 
 _log = Logger(namespace="invproxy.server")
 
@@ -39,11 +40,13 @@ class Refusals:
     @ivar counts: how many, by the name of a L{Code}.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, metrics: Tally | None = None) -> None:
         """
         @param clock: what tells the time.
+        @param metrics: told of each.
         """
         self.counts: dict[str, int] = {}
+        self._metrics = metrics
         self._clock = clock
         self._told: dict[str, _Told] = {}
 
@@ -52,6 +55,8 @@ class Refusals:
         Count a connection that is closed without an answer, as happens every day.
         """
         self.counts[code.name] = self.counts.get(code.name, 0) + 1
+        if self._metrics is not None:
+            self._metrics.connectionRefused(code.name)
 
     def refuse(self, code: Code, why: str) -> None:
         """

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from invproxy.admin.metrics import Collecting
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.admin.token import AdminToken
 from invproxy.auth.agents import OpenAgents
@@ -25,7 +26,8 @@ from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.census import Census
 from invproxy.errors import ConfigError
-from invproxy.interfaces import IAccessLog
+from invproxy.interfaces import IAccessLog, IMetrics
+from invproxy.metrics import Tally
 from invproxy.proxy.access import AgentAccess
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.endusers import endUsersOf
@@ -74,6 +76,7 @@ class ProxyService(Service):
         agentListen: Sequence[str] = (),
         adminListen: str | None = None,
         accessLog: IAccessLog | None = None,
+        metrics: IMetrics | None = None,
         adminToken: AdminToken | None = None,
         registry: Registry | None = None,
         verifier: IVerifier | None = None,
@@ -89,6 +92,8 @@ class ProxyService(Service):
         @param agentListen: endpoint strings for agents alone.
         @param adminListen: endpoint string of the admin endpoint, or L{None} for none.
         @param accessLog: where a line about each exchange goes.
+        @param metrics: what is told of all that happens, besides what the admin endpoint shows; if it is a collector of
+            prometheus_client, that shows it, too.
         @param adminToken: who has it may use the admin endpoint from anywhere; without one only programs on this
             machine may.
         @param registry: which backends there are, and who may serve them; without one there is open mode, where
@@ -117,7 +122,8 @@ class ProxyService(Service):
                 takesCertificates=bool(self._authorities),
             )
         self._settings = settings
-        self.refusals = Refusals(reactor)
+        tally = Tally(metrics) if adminListen or metrics is not None else None
+        self.refusals = Refusals(reactor, tally)
         self._room = Room(settings.maxSockets)
         self._listen = {
             "public": listen,
@@ -134,10 +140,10 @@ class ProxyService(Service):
             registry=registry,
             endUsers=endUsersOf(reactor, settings, checkers=checkers, oidc=oidc),
             servesAgents=not agentListen,
+            metrics=tally,
         )
-        self._recorder = accessLog and Recorder(
-            accessLog, reactor, settings, self.resource.isAgentCall
-        )
+        self._recorder = Recorder(accessLog, reactor, settings, self.resource.isAgentCall, tally)
+        self._isObserved = accessLog is not None or tally is not None
         self._agents = ProxyResource(
             reactor,
             settings,
@@ -153,6 +159,8 @@ class ProxyService(Service):
             registry=registry,
             token=adminToken,
             census=self.resource.census,
+            collectors=[each for each in (tally, metrics) if isinstance(each, Collecting)],
+            addresses=self._addresses,
         )
         self._sites = {
             "public": self._site(self.resource, "connections"),
@@ -196,7 +204,7 @@ class ProxyService(Service):
             crowd=self._crowd(settings.maxConnections, settings.mostPerAddress()),
             minPace=settings.minPace,
             isAgentCall=resource.isAgentCall,
-            streamEnded=self._recorder.record if self._recorder else ignore,
+            streamEnded=self._recorder.record if self._isObserved else ignore,
             takesCertificates=takesCertificates,
             name=name,
         )
@@ -277,6 +285,13 @@ class ProxyService(Service):
         waiting: Deferred[Addresses] = Deferred()
         self._whenReady.append(waiting)
         return waiting
+
+    def _addresses(self) -> dict[str, list[str]]:
+        found = self._outcome
+        if not isinstance(found, Addresses):
+            return {}
+        admin = [] if found.admin is None else [found.admin]
+        return {"Clients": found.public, "Agents": found.agents, "Administrators": admin}
 
     def stopService(self) -> Deferred[None]:
         """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from invproxy.errors import TOO_MANY_TUNNELS, Fault
 from invproxy.mailbox import Mailbox
+from invproxy.metrics import Tally
 from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
 from invproxy.wire.frames import FrameError
@@ -41,12 +42,14 @@ class Tunnels:
     @ivar node: names this proxy.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, metrics: Tally | None = None) -> None:
         """
         @param most: how many there may be for each backend.
+        @param metrics: told of each new one.
         """
         self.node = secrets.token_hex(4)
         self._most = most
+        self._metrics = metrics
         self._sessions: dict[ProxySession, None] = {}
         # Those in excess, each with the place that it is to take over.
         self._surplus: dict[ProxySession, _Place] = {}
@@ -92,6 +95,8 @@ class Tunnels:
             self._surplus[session] = place
         self._counts[session.mailbox] = count + 1
         self._sessions[session] = None
+        if self._metrics is not None:
+            self._metrics.tunnelBegan(session.mailbox.backend)
 
     def admit(self, session: ProxySession) -> ProxySession | None:
         """
