@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -59,6 +60,15 @@ _MOST_INTERIMS: Final = 100
 
 _MOST_OUTER: Final = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
+
+_AT_ONCE: Final = 10
+"""Agents at least that hear at once that the proxy is stopping."""
+
+_STEP: Final = 0.02
+"""Seconds until the next ones do."""
+
+_STEPS: Final = 50
+"""In so many steps, at most, all do."""
 
 _OUTER: Final = b"\r\n" + REQUEST_ID + b": "
 _USER: Final = b"\r\n" + USER_ID + b": "
@@ -392,6 +402,7 @@ class TunnelResource(AgentResource):
         if not answer.peer.streams:
             # A stock site: the agent will poll.
             return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
+        self.checkUse(mailbox)
         accepted = accept(head)
         session = ProxySession(
             self.tunnels,
@@ -476,12 +487,30 @@ class Tunnels:
             if self._places.get(place) is session:
                 del self._places[place]
 
-    def drain(self) -> None:
+    def drain(self, clock: IReactorTime) -> Deferred[None]:
         """
-        Tell all agents that this proxy is stopping: they may go elsewhere.
+        Tell all agents that this proxy is stopping, and they may go elsewhere: one after the other if there are many,
+        so that wherever they go they do not come at once.
+
+        @param clock: what tells the time.
+        @return: fires when all were told.
         """
-        for session in self:
+        told: Deferred[None] = Deferred()
+        self._dismiss(
+            clock, told, list(self._sessions), max(_AT_ONCE, len(self._sessions) // _STEPS)
+        )
+        return told
+
+    def _dismiss(
+        self, clock: IReactorTime, told: Deferred[None], sessions: list[ProxySession], size: int
+    ) -> None:
+        for session in sessions[:size]:
             session.life.drain()
+        rest = sessions[size:]
+        if rest:
+            clock.callLater(_STEP, self._dismiss, clock, told, rest, size)
+        else:
+            told.callback(None)
 
     def close(self) -> None:
         """

@@ -48,6 +48,12 @@ _CLOSING: Final = 60.0
 _LINGER: Final = 2.0
 """Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
 
+_LAST_ASKED: Final = 1.0
+"""Seconds after its last answer for which a kept connection may still ask for something when its site is closing."""
+
+_PARTING: Final = 0.5
+"""Seconds for which a client may take to see that its idle connection was closed, or send what it was just sending."""
+
 
 class _EarlyRest(Discard):
     """
@@ -104,6 +110,7 @@ class Channel(Protocol):
     _discarded = 0
     _since = 0.0
     _patience = 0.0
+    _lingers = _LINGER
 
     def __init__(self, site: StreamingSite) -> None:
         self.site = site
@@ -158,7 +165,7 @@ class Channel(Protocol):
 
     def writeConnectionLost(self) -> None:
         if self._lingering:
-            self._await(_LINGER, Channel.abort)
+            self._await(self._lingers, Channel.close)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
@@ -296,17 +303,20 @@ class Channel(Protocol):
             self._stream = None
         if self._over:
             return
+        site = self.site
         if self.closing:
             # Of what is pipelined behind it, none is answered, but to close upon unread bytes would be a reset.
-            if self._reader.rest:
+            if self._reader.rest or (site.closing and not self.secure):
                 self.linger()
             else:
                 self.close()
             return
+        if site.closing:
+            self.refuseMore()
         self._uploadPaused = self._flooded = False
         if self._readingPaused:
             self._adjustReading()
-        self._await(self.site.idleTimeout, Channel.close)
+        self._await(site.idleTimeout, Channel.close)
         if self._busy:
             return
         reader = self._reader
@@ -404,6 +414,7 @@ class Channel(Protocol):
         if not self.isAgent and not self._lost:
             self.isAgent = True
             self._surplus = False
+            self.closing = self.site.ended
             self.site.clients -= 1
 
     def certificate(self) -> Certificate | None:
@@ -412,14 +423,40 @@ class Channel(Protocol):
         shown = getattr(self.transport, "getPeerCertificate", lambda: None)()
         return None if shown is None else cast("Certificate", shown.to_cryptography())
 
+    def refuseMore(self) -> None:
+        """
+        End with the answer that is to begin next, which says so. An agent's link goes on.
+        """
+        if not self.isAgent and (self._stream is None or not self._stream.status):
+            self.closing = True
+
     def drain(self) -> None:
         """
-        Close once the present answer is out, or now if nothing is asked.
+        Close once the present answer is out. A client that is not asking may be just about to, as it was a moment ago:
+        what it asks within that moment is answered, and it never meets a reset.
         """
         self.closing = True
         reader = self._reader
-        if self._stream is None and (reader.atStart() or (reader.ended and not reader.rest)):
+        if self._stream is not None or not (reader.atStart() or (reader.ended and not reader.rest)):
+            return
+        waits = self._since + _LAST_ASKED - self.site.clock.seconds()
+        if self.isAgent:
             self.close()
+        elif waits > 0:
+            self._await(waits, Channel._part)
+        else:
+            self._part()
+
+    def _part(self) -> None:
+        """
+        Close an idle connection, but not upon bytes that are just coming.
+        """
+        if self.secure:
+            self.close()
+            self._await(_PARTING, Channel.abort)
+        else:
+            self._lingers = _PARTING
+            self.linger()
 
     def _closeWriting(self) -> None:
         if self._readingEnded or not self._outlet.closeWriting():

@@ -45,6 +45,8 @@ class StreamingSite(Factory):
     @ivar wheel: the deadlines of the connections.
     @ivar turn: what collects what they write.
     @ivar clients: how many clients are connected, agents' links left out.
+    @ivar closing: whether each connection of a client ends with its next answer.
+    @ivar ended: whether each connection does, as there will be nothing more to answer.
     @ivar takesCertificates: whether certificates that peers have shown count.
     """
 
@@ -88,7 +90,7 @@ class StreamingSite(Factory):
         self._maxConnections = maxConnections
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
-        self._draining = False
+        self.closing = self.ended = False
         self._dateAt = -1
         self._date = b""
 
@@ -111,7 +113,7 @@ class StreamingSite(Factory):
         """
         self._channels.add(channel)
         self.clients += 1
-        channel.closing = self._draining
+        channel.closing = self.closing
         return self.clients <= self._maxConnections
 
     def forget(self, channel: Channel) -> None:
@@ -136,13 +138,22 @@ class StreamingSite(Factory):
             self._date = b"\r\nDate: " + formatdate(now, usegmt=True).encode("ascii")
         return self._date
 
+    def refuseMore(self) -> None:
+        """
+        Let the connections of clients end with their next answers; those that ask for nothing stay, and so do
+        agents' links.
+        """
+        self.closing = True
+        for channel in self._channels:
+            channel.refuseMore()
+
     def drain(self) -> Deferred[None]:
         """
-        Close the connections that ask for nothing, and the others after their answers.
+        Close the connections that ask for nothing and did not do so a moment ago, and the others after their answers.
 
         @return: fires when all are closed.
         """
-        self._draining = True
+        self.closing = self.ended = True
         for channel in list(self._channels):
             channel.drain()
         if not self._channels:

@@ -106,6 +106,7 @@ def _become(life: Life, core: Core, hello: Hello) -> None:
 
 @_greeting.upon(Life.drain).to(_closed)
 def _leave(life: Life, core: Core) -> None:
+    core.sayGoAway()  # the peer may be further, and have begun something already
     core.shut(GOING_AWAY, "stopping")
 
 
