@@ -437,7 +437,8 @@ class Channel(Protocol):
         """
         self.closing = True
         reader = self._reader
-        if self._stream is not None or not (reader.atStart() or (reader.ended and not reader.rest)):
+        isIdle = reader.atStart() or (reader.ended and not reader.rest)
+        if self._over or self._stream is not None or not isIdle:
             return
         waits = self._since + _LAST_ASKED - self.site.clock.seconds()
         if self.isAgent:
