@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.programs import BenchmarkError, raiseFileLimit, require
 from benchmarks.report import Report, asJSON, machine, plain, readPage, replaceResults
-from benchmarks.suites import Plan, bulk, delay, idle, memory, requests, routes, sse, tls
+from benchmarks.suites import Plan, bulk, delay, idle, memory, requests, rolling, routes, sse, tls
 from benchmarks.ways import CARRIERS
 
 SUITES = {
@@ -24,6 +24,7 @@ SUITES = {
     "tls": tls.run,
     "delay": delay.run,
     "routes": routes.run,
+    "rolling": rolling.run,
 }
 
 
