@@ -69,7 +69,7 @@ class Clocks:
         return (self.queue, self.claim, fetched, self.idle, 0.0, 0.0)
 
 
-def deadlines(exchange: Exchange, clocks: Clocks) -> Iterator[tuple[float, Callable[[], None]]]:
+def deadlinesOf(exchange: Exchange, clocks: Clocks) -> Iterator[tuple[float, Callable[[], None]]]:
     """
     Tell the deadlines of an exchange in its present state.
 

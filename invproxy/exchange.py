@@ -24,15 +24,15 @@ from invproxy.clocks import (
     STATES,
     TRANSITIONS,
     Clocks,
-    deadlines,
+    deadlinesOf,
 )
+from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, Code, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
 from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
 from invproxy.requestbody import RequestBody
-from invproxy.timers import Wheel
 
 _MOST_FETCHES: Final = 3
 """How many agents get to try one request, should each be lost over it."""
@@ -78,6 +78,7 @@ class Exchange:
     @ivar carrier: what took the request, if anything has.
     @ivar answer: the client's end.
     @ivar error: why it failed.
+    @ivar sent: how many bytes of the answer's body have come.
     @ivar upgraded: whether the answer is a 101, so that both directions are raw bytes.
     """
 
@@ -91,7 +92,7 @@ class Exchange:
         "_seconds",
         "_soonest",
         "_unclaimed",
-        "_wheel",
+        "_deadlines",
         "askedAt",
         "began",
         "body",
@@ -105,6 +106,7 @@ class Exchange:
         "id",
         "mailbox",
         "answer",
+        "sent",
         "since",
         "state",
         "stirredAt",
@@ -119,7 +121,7 @@ class Exchange:
         answer: IAnswer,
         *,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         clocks: Clocks,
         ended: Callable[[Exchange], None],
         endUser: str = "",
@@ -132,7 +134,7 @@ class Exchange:
         @param head: the head of the request, as it goes to the backend.
         @param answer: the client's end.
         @param clock: what tells the time.
-        @param wheel: what watches its clocks.
+        @param deadlines: what watches its clocks.
         @param clocks: how long it may take for what.
         @param ended: called once, when it is done or has failed.
         @param endUser: who the client authenticated as.
@@ -161,11 +163,12 @@ class Exchange:
         self._ended = ended
         self._holder: object = None
         self._unclaimed: Callable[[Exchange], None] | None = None
+        self.sent = 0
         self.upgraded = False
-        self._wheel = wheel
+        self._deadlines = deadlines
         self.body = RequestBody(self, maxBody, checkTrailers)
         if self._soonest[QUEUED]:
-            wheel.watch(self, self.began + self._soonest[QUEUED])
+            deadlines.watch(self, self.began + self._soonest[QUEUED])
 
     @property
     def peer(self) -> IPeer:
@@ -186,12 +189,12 @@ class Exchange:
             unclaimed(self)
         soonest = self._soonest[state]
         if soonest and not 0.0 < self.askedAt <= now + soonest:
-            self._wheel.watch(self, now + soonest)
+            self._deadlines.watch(self, now + soonest)
 
     def _watch(self) -> None:
         soonest = self._soonest[self.state]
         if soonest:
-            self._wheel.watch(self, self._seconds() + soonest)
+            self._deadlines.watch(self, self._seconds() + soonest)
 
     # Taken by a carrier.
 
@@ -410,6 +413,7 @@ class Exchange:
     def write(self, data: bytes) -> None:
         if self.state == RESPONDING:
             self.stirredAt = self._seconds()
+            self.sent += len(data)
             self.answer.write(data)
 
     def finish(self, trailers: bytes = b"") -> None:
@@ -446,14 +450,14 @@ class Exchange:
 
     def _end(self, state: int) -> None:
         self._enter(state)
-        self._wheel.forget(self)
+        self._deadlines.forget(self)
         self.body.close()
         self.carrier = None
         self._ended(self)
 
     def checkDeadline(self, now: float) -> float:
-        for when, act in deadlines(self, self._clocks):
+        for when, act in deadlinesOf(self, self._clocks):
             if now >= when:
                 act()
                 break
-        return min((when for when, _ in deadlines(self, self._clocks)), default=0.0)
+        return min((when for when, _ in deadlinesOf(self, self._clocks)), default=0.0)

@@ -4,6 +4,7 @@ Mailboxes: per backend, the exchanges that wait for a carrier, and the carriers 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ from zope.interface import implementer
 from invproxy.errors import DRAINING, NO_BACKEND, TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
 from invproxy.exchange import Exchange
 from invproxy.interfaces import IExchange, IMailbox, ITaker
+from invproxy.tables import Table
 
 _NEW_SESSION: Final = 10.0
 """Seconds without any call after which an agent's next call begins a new session."""
@@ -34,7 +36,6 @@ class Mailbox:
     The mailbox of one backend, in memory.
 
     @ivar backend: the backend's ID.
-    @ivar sessionBegan: when its agent last came after having been away, in seconds on the clock.
     """
 
     def __init__(self, backend: str, clock: IReactorTime, maxPending: int = 1000) -> None:
@@ -44,7 +45,6 @@ class Mailbox:
         @param maxPending: how many exchanges may wait.
         """
         self.backend = backend
-        self.sessionBegan = clock.seconds()
         self._clock = clock
         self._maxPending = maxPending
         self._queue: deque[IExchange] = deque()
@@ -164,8 +164,6 @@ class Mailbox:
         """
         now = self._clock.seconds()
         isNew = now - self.lastSeen() > _NEW_SESSION
-        if isNew:
-            self.sessionBegan = now
         self._seen = now
         return isNew
 
@@ -292,7 +290,7 @@ class Mailboxes:
         Say whether no agent of a backend has called for too long.
         """
         return (
-            not (mailbox._takers or mailbox._waiters)
+            not mailbox.isAttended()
             and self._clock.seconds() - mailbox.lastSeen() > self._offlineAfter
         )
 
@@ -318,6 +316,17 @@ class Mailboxes:
             emptied, self._emptied = self._emptied, []
             for deferred in emptied:
                 deferred.callback(None)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many mailboxes there are, and how many exchanges wait in the fullest.
+        """
+        most = self._maxBackends if self._maxBackends < sys.maxsize else None
+        fullest = max((mailbox.counts()[0] for mailbox in self._mailboxes.values()), default=0)
+        return [
+            Table("mailboxes", len(self._mailboxes), most),
+            Table("pending", fullest, self._maxPending),
+        ]
 
     def whenEmpty(self) -> Deferred[None]:
         """

@@ -25,6 +25,7 @@ class RequestBody:
     The exchange as the client's connection sees it.
 
     @ivar ended: whether the whole request has come.
+    @ivar size: how many bytes have come.
     """
 
     __slots__ = (
@@ -36,9 +37,9 @@ class RequestBody:
         "_heldSize",
         "_maxSize",
         "_paused",
-        "_size",
         "_trailers",
         "ended",
+        "size",
     )
 
     def __init__(
@@ -59,7 +60,7 @@ class RequestBody:
         self._maxSize = maxSize if head.upgrade is None else 0
         self._isPassedOn = False
         self._paused = False
-        self._size = 0
+        self.size = 0
         self._trailers = b""
 
     # What the client's connection calls.
@@ -70,11 +71,10 @@ class RequestBody:
             return
         exchange.stir()
         self._awaitsLeave = False
-        if self._maxSize:
-            self._size += len(data)
-            if self._size > self._maxSize:
-                exchange.fail(Fault(BODY_TOO_LARGE, f"a body of more than {self._maxSize} bytes"))
-                return
+        self.size += len(data)
+        if self._maxSize and self.size > self._maxSize:
+            exchange.fail(Fault(BODY_TOO_LARGE, f"a body of more than {self._maxSize} bytes"))
+            return
         carrier = exchange.carrier
         if self._held is not None:
             self._hold(data, carrier is not None)

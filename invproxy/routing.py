@@ -26,6 +26,7 @@ from invproxy.mailbox import Mailbox, Mailboxes
 from invproxy.registry.records import Backend
 from invproxy.registry.registry import Registry, Unavailable
 from invproxy.registry.routes import RouteTable
+from invproxy.tables import Table
 from invproxy.wire.poll import BACKEND
 
 _findBackend: Final = finder(BACKEND)
@@ -94,6 +95,10 @@ _LONGEST_READ: Final = 2048
 
 _LONGEST_KEPT: Final = 512
 """Bytes of a path whose readings are remembered: those of one page are asked for again and again."""
+
+
+_MOST_READ: Final = 1024
+"""Paths for which they are."""
 
 
 class RegistryRouter:
@@ -181,7 +186,14 @@ def readings(path: bytes) -> frozenset[bytes]:
     return frozenset(found)
 
 
-_readingsOf: Final = lru_cache(maxsize=1024)(readings)
+_readingsOf: Final = lru_cache(maxsize=_MOST_READ)(readings)
+
+
+def tables() -> list[Table]:
+    """
+    Tell how many paths' readings are remembered.
+    """
+    return [Table("path_readings", _readingsOf.cache_info().currsize, _MOST_READ, True)]
 
 
 def _understood(path: bytes) -> Iterator[bytes]:

@@ -41,17 +41,17 @@ HOT = """
     agent/tunneler agent/tunnelstream
     auth/visitors
     client/connection client/pool client/stream
+    deadlines
     exchange
     http1/fields http1/forwarding http1/framing http1/heads http1/lines http1/marks http1/parsing http1/readers
     mailbox passing
     proxy/personal proxy/polling proxy/public proxy/recorder proxy/root proxy/signin proxy/streams proxy/tunneling
-    proxy/visiting
+    proxy/tunnels proxy/visiting
     requestbody
     routing
-    server/channel server/site server/stream
-    timers
+    server/channel server/leftover server/site server/stream
     transport
-    tunnel/session tunnel/stream
+    tunnel/outbox tunnel/pulse tunnel/session tunnel/stream
     turn
     wire/frames wire/websocket wire/windows
 """

@@ -6,23 +6,12 @@ A test lets schemathesis compare it with what the API does.
 
 from __future__ import annotations
 
-from typing import Any
-
 from invproxy import __version__
+from invproxy.admin import schemas
+from invproxy.admin.exchanges import PLACE
 from invproxy.admin.paging import MOST
+from invproxy.admin.schemas import ID, TOKEN_NAME, Schema
 from invproxy.admin.token import LONGEST, SHORTEST
-from invproxy.registry.records import MAX_END_USERS, MAX_HOSTS, MAX_PREFIX, MAX_PREFIXES, MAX_USER
-
-Schema = dict[str, Any]
-
-_ID: Schema = {
-    "type": "string",
-    "pattern": r"^[0-9A-Za-z\-._~:@/]+$",
-    "minLength": 1,
-    "maxLength": 256,
-    "not": {"enum": [".", ".."]},
-}
-_TOKEN_NAME = r"^[0-9A-Za-z][0-9A-Za-z._@:\-]*$"
 
 _PROBLEMS = {
     400: "What was sent cannot be used; field names what is wrong.",
@@ -70,13 +59,14 @@ def document() -> Schema:
                 }
             },
             "schemas": {
-                "Backend": _backend(),
-                "NewBackend": _newBackend(),
-                "Token": _token(),
-                "NewToken": _newToken(),
-                "MintedToken": _minted(),
-                "Status": _status(),
-                "Problem": _problem(),
+                "Backend": schemas.backend(),
+                "NewBackend": schemas.newBackend(),
+                "Token": schemas.token(),
+                "NewToken": schemas.newToken(),
+                "MintedToken": schemas.mintedToken(),
+                "Status": schemas.status(),
+                "Exchanges": schemas.exchanges(),
+                "Problem": schemas.problem(),
             },
             "responses": {f"Problem{status}": _refusal(text) for status, text in _PROBLEMS.items()},
             "parameters": {"id": _idParameter()},
@@ -127,23 +117,37 @@ def _paths() -> Schema:
                 ),
             }
         },
+        "/api/exchanges": {
+            "get": {
+                "operationId": "listExchanges",
+                "tags": ["health"],
+                "summary": "Requests under way, the oldest first, and how full everything is.",
+                "parameters": [
+                    _limit(),
+                    {
+                        "name": "after",
+                        "in": "query",
+                        "description": "Begin behind this one, as the Link of a page says.",
+                        "schema": {"type": "string", "pattern": PLACE, "maxLength": 90},
+                    },
+                ],
+                "responses": _responses(
+                    _ok(
+                        "A page of them. Link (RFC 8288) has the next one as rel=next, if there is one.",
+                        {"$ref": "#/components/schemas/Exchanges"},
+                        Link=_header("The next page, relative to this one."),
+                    ),
+                    *(400, *_EVERYWHERE),
+                ),
+            }
+        },
         "/api/backends": {
             "get": {
                 "operationId": "listBackends",
                 "tags": ["registry"],
                 "summary": "List backends in the order of their IDs.",
                 "parameters": [
-                    {
-                        "name": "limit",
-                        "in": "query",
-                        "description": f"How many at most; never more than {MOST}.",
-                        "schema": {
-                            "type": "integer",
-                            "minimum": 1,
-                            "maximum": 99_999_999,
-                            "default": MOST,
-                        },
-                    },
+                    _limit(),
                     {
                         "name": "after",
                         "in": "query",
@@ -228,7 +232,7 @@ def _paths() -> Schema:
                     "name": "name",
                     "in": "path",
                     "required": True,
-                    "schema": {"type": "string", "pattern": _TOKEN_NAME, "maxLength": 64},
+                    "schema": {"type": "string", "pattern": TOKEN_NAME, "maxLength": 64},
                 },
             ],
             "delete": {
@@ -242,6 +246,15 @@ def _paths() -> Schema:
 
 
 # Parts of operations.
+
+
+def _limit() -> Schema:
+    return {
+        "name": "limit",
+        "in": "query",
+        "description": f"How many at most; never more than {MOST}.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 99_999_999, "default": MOST},
+    }
 
 
 def _ok(text: str, schema: Schema, *, status: str = "200", **headers: Schema) -> Schema:
@@ -312,167 +325,5 @@ def _idParameter() -> Schema:
         "in": "path",
         "required": True,
         "description": "The ID of a backend; a / in it is %2F here.",
-        "schema": _ID,
-    }
-
-
-# Documents.
-
-
-def _object(required: tuple[str, ...], **properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "required": list(required),
-        "properties": properties,
-        "additionalProperties": False,
-    }
-
-
-def _list(most: int, items: Schema, text: str, least: int = 0) -> Schema:
-    found: Schema = {"type": "array", "maxItems": most, "items": items, "description": text}
-    return found | {"minItems": least} if least else found
-
-
-def _time(text: str) -> Schema:
-    return {"type": "string", "format": "date-time", "description": text}
-
-
-def _backendFields() -> dict[str, Schema]:
-    user = {"type": "string", "maxLength": MAX_USER}
-    return {
-        "id": {
-            **_ID,
-            "description": "What names it towards agents and administrators.",
-            "examples": ["web"],
-        },
-        "endUser": {
-            **user,
-            "description": "Who may visit it: a user, *@example.com for a domain, or allUsers for everybody.",
-            "examples": ["alice@example.com"],
-        },
-        "backendUser": {
-            **user,
-            "description": "Who its agents are, as their JWTs or client certificates name them; empty: only"
-            " tokens let agents in.",
-        },
-        "pathPrefixes": _list(
-            MAX_PREFIXES,
-            {"type": "string", "pattern": "^/", "maxLength": MAX_PREFIX},
-            'Which paths it has, by whole segments; ["/"] is all.',
-            least=1,
-        ),
-        "endUsers": _list(MAX_END_USERS, {**user, "minLength": 1}, "Who else may visit it."),
-        "hosts": _list(
-            MAX_HOSTS,
-            {"type": "string", "maxLength": 253},
-            "On which hosts it is: names, *.example.com, IP addresses; none is any.",
-        ),
-    }
-
-
-def _backend() -> Schema:
-    fields = _backendFields()
-    return _object(
-        tuple(fields), **fields, lastUsed=_time("When an agent of it was last seen, if ever.")
-    )
-
-
-def _newBackend() -> Schema:
-    fields = _backendFields()
-    fields["lastUsed"] = {"description": "Ignored, so that what was listed can be sent back."}
-    return _object(("backendUser", "pathPrefixes"), **fields) | {
-        "anyOf": [{"required": ["endUser"]}, {"required": ["endUsers"]}],
-        "description": "endUser or endUsers must say who may visit it.",
-    }
-
-
-def _tokenName() -> Schema:
-    return {
-        "type": "string",
-        "pattern": _TOKEN_NAME,
-        "maxLength": 64,
-        "description": "What names it among those of its backend.",
-        "examples": ["laptop"],
-    }
-
-
-def _expires() -> Schema:
-    return {
-        "type": ["string", "null"],
-        "format": "date-time",
-        "description": "Until when it is valid; null is for ever.",
-    }
-
-
-def _token() -> Schema:
-    return _object(
-        ("name", "created", "expires"),
-        name=_tokenName(),
-        created=_time("When it was made."),
-        expires=_expires(),
-        lastUsed=_time("When an agent last authenticated by it, if ever."),
-    )
-
-
-def _newToken() -> Schema:
-    return _object(("name",), name=_tokenName(), expires=_expires())
-
-
-def _minted() -> Schema:
-    return _object(
-        ("name", "token", "created", "expires"),
-        name=_tokenName(),
-        token={"type": "string", "description": "The secret, shown this once."},
-        created=_time("When it was made."),
-        expires=_expires(),
-    )
-
-
-def _status() -> Schema:
-    number = {"type": "integer", "minimum": 0}
-    backend = _object(
-        ("id", "online", "secondsSinceSeen", "tunnels", "polls", "queued", "exchanges"),
-        id={"type": "string"},
-        online={"type": "boolean", "description": "Was an agent seen within --backend-timeout?"},
-        secondsSinceSeen={"type": "number", "minimum": 0},
-        tunnels=number,
-        polls=number,
-        queued={**number, "description": "Requests that no agent has taken yet."},
-        exchanges={
-            "type": "object",
-            "description": "Requests that are not over, by their state.",
-            "additionalProperties": number,
-        },
-    )
-    return _object(
-        ("ready", "uptimeSeconds", "registry", "backends"),
-        ready={"type": "boolean"},
-        uptimeSeconds={"type": "number", "minimum": 0},
-        registry={
-            "type": "object",
-            "required": ["state"],
-            "properties": {
-                "state": {
-                    "enum": ["none", "loaded", "unavailable"],
-                    "description": "none: open mode, without --database.",
-                },
-                "problem": {"type": "string", "description": "What is wrong with the database."},
-            },
-            "additionalProperties": False,
-        },
-        backends={"type": "array", "items": backend, "description": "Those whose agents called."},
-    )
-
-
-def _problem() -> Schema:
-    return {
-        "type": "object",
-        "required": ["status", "title", "detail", "code"],
-        "properties": {
-            "status": {"type": "integer"},
-            "title": {"type": "string"},
-            "detail": {"type": "string", "description": "What is wrong, and what to do."},
-            "code": {"type": "string", "description": "The same for programs, in one word."},
-            "field": {"type": "string", "description": "What in the request is wrong."},
-        },
+        "schema": ID,
     }

@@ -15,12 +15,14 @@ from invproxy.admin.answers import Problem, jsonAnswer
 from invproxy.admin.audit import Audit
 from invproxy.admin.backends import BackendsEndpoint
 from invproxy.admin.endpoint import MAX_BODY, At, Branch, Refusing
+from invproxy.admin.exchanges import Exchanges
 from invproxy.admin.guard import Guard
 from invproxy.admin.openapi import document
 from invproxy.admin.problems import ProblemOrigin
 from invproxy.admin.status import Status
 from invproxy.admin.token import AdminToken
 from invproxy.auth.throttle import Throttle
+from invproxy.census import Census
 from invproxy.errors import Fault
 from invproxy.interfaces import IOrigin
 from invproxy.mailbox import Mailboxes
@@ -44,6 +46,7 @@ class AdminResource(Branch):
         *,
         registry: Registry | None = None,
         token: AdminToken | None = None,
+        census: Census | None = None,
     ) -> None:
         """
         @param mailboxes: what to tell about.
@@ -51,11 +54,17 @@ class AdminResource(Branch):
         @param isReady: says whether the proxy listens and is not stopping.
         @param registry: what can be changed; L{None} in open mode.
         @param token: who has it may come from anywhere; without one only programs on this machine are let in.
+        @param census: counts what the proxy holds.
         """
         super().__init__()
-        self._guard = guard = Guard(token, Throttle(clock))
+        throttle = Throttle(clock, name="throttle_admin")
+        self._guard = guard = Guard(token, throttle)
+        census = census or Census(mailboxes, clock)
+        census.include(throttle)
         status = Status(mailboxes, clock, isReady, registry)
         api = Branch()
+        exchanges = Exchanges(mailboxes, census, clock)
+        api.putChild(b"exchanges", At(GET=exchanges.show))
         api.putChild(b"status", At(GET=status.status))
         api.putChild(b"openapi.json", At(GET=lambda request: jsonAnswer(document())))
         api.putChild(b"backends", BackendsEndpoint(registry, Audit(guard.credentialOf)))

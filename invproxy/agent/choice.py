@@ -104,6 +104,7 @@ class AutoCarrier:
         self._ending: dict[PollCarrier, Deferred[None]] = {}
         self._isPolled = False  # whether polls have reached the proxy
         self._isSaid = False  # whether the log says that there are polls
+        self._refusal: Exception | None = None  # why there is no tunnel, until the log says so
         self._ready: Callable[[], None] = lambda: None
         self._running = False
 
@@ -142,11 +143,18 @@ class AutoCarrier:
                 _log.info("tunnel to {url} lost: {why}", url=self._url, why=reasonOf(error))
             self._lost.add(slot)
         elif not self._up and self._running:
-            # Whether it is the tunnel alone that does not come about, polls have to show: or they will say why.
-            if not self._isSaid and (self._isPolled or not isinstance(error, Fault)):
-                _log.warn("no tunnel to {url}, polling: {why}", url=self._url, why=reasonOf(error))
-                self._isSaid = True
+            # Whether it is the tunnel alone that does not come about, polls have to show: or they will say why. Who did
+            # not even connect knows nothing of tunnels.
+            self._refusal = None if isinstance(error, Fault) and not self._isPolled else error
+            if self._isPolled:
+                self._sayRefusal()
             self._beginPolling()
+
+    def _sayRefusal(self) -> None:
+        error, self._refusal = self._refusal, None
+        if error is not None and not self._isSaid:
+            _log.warn("no tunnel to {url}, polling: {why}", url=self._url, why=reasonOf(error))
+            self._isSaid = True
 
     def tunnelSlow(self, slot: object) -> None:
         if not self._up and self._running:
@@ -179,11 +187,13 @@ class AutoCarrier:
     def _polled(self, poll: PollCarrier) -> None:
         if poll is self._poll:
             self._isPolled = True
+            self._sayRefusal()
             self._ready()
             self._tunnels.hurry()
 
     def _endPolling(self, poll: PollCarrier) -> None:
         self._isPolled = self._isSaid = False
+        self._refusal = None
         ended = Deferred.fromCoroutine(poll.leave())
         self._polling.cancel()  # its probe may not be answered yet
         self._ending[poll] = ended

@@ -19,6 +19,15 @@ Seconds until the next call after one whose credentials were refused: that does 
 off for longer who fails often.
 """
 
+_HINTS = {
+    401: (
+        ": its credentials are missing, unknown, expired or revoked; see that --token-file has a token"
+        " of this backend that is valid (invproxy token create makes one)"
+    ),
+    403: ": it may not serve this backend; see that --backend and its credentials belong together",
+}
+"""What to do where the proxy refuses an agent, by the status of its answer."""
+
 _log = Logger(namespace="invproxy.agent")
 
 
@@ -27,12 +36,21 @@ class ProxyRefusal(Exception):
     The proxy answered a call with an error; the text says which, and what to do about it.
 
     @ivar isPassing: whether it may be over in a moment; if not, somebody has to do something.
+    @ivar isOurs: whether it is this agent that is refused, by a proxy that works.
     @ivar retryAfter: seconds that it asks to wait, or 0.
     """
 
-    def __init__(self, text: str, *, isPassing: bool = False, retryAfter: float = 0.0) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        isPassing: bool = False,
+        retryAfter: float = 0.0,
+        isOurs: bool = False,
+    ) -> None:
         super().__init__(text)
         self.isPassing = isPassing
+        self.isOurs = isOurs
         self.retryAfter = retryAfter
 
 
@@ -59,7 +77,12 @@ class Reachability:
         kind = str(error) if isRefusal else ""
         if kind not in self._troubles.values():
             _log.warn(
-                "proxy {url} not reached, retrying: {why}", url=self._url, why=reasonOf(error)
+                "proxy {url} {trouble}, retrying: {why}",
+                url=self._url,
+                trouble=(
+                    "refuses this agent" if getattr(error, "isOurs", False) else "not reached"
+                ),
+                why=reasonOf(error),
             )
         self._troubles[caller] = kind
 
@@ -81,15 +104,17 @@ def refusalOf(status: int, fields: bytes, now: float) -> ProxyRefusal:
     """
     hint = ""
     wait = retryAfter(fields, now)
-    if status in (401, 403):
+    isOurs = status in _HINTS
+    if isOurs:
         wait = max(wait, _REFUSED)
-        hint = ": the proxy does not accept this agent's credentials for this backend"
+        hint = _HINTS[status]
     elif status < 400 or status in (404, 405, 501):
         hint = ": is this the base URL of an inverting proxy?"
     return ProxyRefusal(
         f"it answered {status}{hint}",
         isPassing=status == 429 or (status >= 500 and status != 501),
         retryAfter=wait,
+        isOurs=isOurs,
     )
 
 

@@ -162,7 +162,7 @@ class Replay:
     def requestReceived(self, data: bytes) -> None:
         if self._over or self._report is not None:
             return
-        if self._reader.atEnd():
+        if self._reader.ended:
             self._receiveBehind(data)
         else:
             try:
@@ -202,7 +202,7 @@ class Replay:
     def requestEnded(self) -> None:
         if self._over:
             return
-        if self._fetch is not None and not self._reader.atEnd():
+        if self._fetch is not None and not self._reader.ended:
             self.fetchFailed(self._fetch, Fault(AGENT_LOST, "the request ended half way"))
             return
         self._fetch = None
@@ -224,7 +224,7 @@ class Replay:
             else:
                 _log.warn("request {id} not fetched: {why}", id=self.identifier, why=fault.detail)
                 self.giveUp(fault)
-        elif not self._reader.atEnd() or self._mayBeUpgraded():
+        elif not self._reader.ended or self._mayBeUpgraded():
             self.giveUp(fault)  # the client is gone
 
     def _mayBeUpgraded(self) -> bool:

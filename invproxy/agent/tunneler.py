@@ -15,6 +15,7 @@ from invproxy.agent.adaptation import adapt
 from invproxy.agent.calls import Call
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunnelstream import AgentStream
+from invproxy.deadlines import Deadlines
 from invproxy.discard import DISCARD
 from invproxy.errors import (
     AGENT_LOST,
@@ -29,7 +30,6 @@ from invproxy.http1.heads import ResponseHead
 from invproxy.http1.limits import WIDE_LIMITS
 from invproxy.http1.parsing import RequestParser
 from invproxy.interfaces import IOrigin, IUpload
-from invproxy.timers import Wheel
 from invproxy.tunnel.session import Session
 from invproxy.turn import turnOf
 from invproxy.wire.frames import LAST, RESET, FrameError, frame, parseRequestPayload
@@ -57,7 +57,7 @@ class AgentSession(Session[AgentStream]):
     def __init__(
         self,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         origin: IOrigin,
         settings: AgentSettings,
         instance: str,
@@ -65,7 +65,7 @@ class AgentSession(Session[AgentStream]):
     ) -> None:
         """
         @param clock: what tells the time.
-        @param wheel: what watches the deadlines.
+        @param deadlines: what watches the deadlines.
         @param origin: what answers the requests.
         @param settings: times and bounds, and what to change about requests.
         @param instance: names this run of the agent.
@@ -79,7 +79,7 @@ class AgentSession(Session[AgentStream]):
             head=WIDE_LIMITS.head,
         )
         super().__init__(
-            clock, turnOf(clock), wheel, hello, isClient=True, timeout=settings.linkTimeout
+            clock, turnOf(clock), deadlines, hello, isClient=True, timeout=settings.linkTimeout
         )
         self.mostHead = 0
         self.ready: Deferred[None] = Deferred(lambda _: self.life.drain())
@@ -97,17 +97,12 @@ class AgentSession(Session[AgentStream]):
 
         @param upload: the way to the proxy.
         """
-        self._upload = upload
+        self.outbox.link = self._upload = upload
         self.connected()
-
-    def writeLink(self, data: bytes) -> None:
-        self._upload.write(data)
-
-    def closeLink(self) -> None:
-        self._upload.finish()
 
     def abortLink(self) -> None:
         upload, self._upload = self._upload, DISCARD
+        self.outbox.link = DISCARD
         upload.abort(Fault(CLIENT_GONE))
 
     # Exchanges.
@@ -127,7 +122,7 @@ class AgentSession(Session[AgentStream]):
             # The proxy and we do not agree on what a request is: that concerns this one alone.
             _log.warn("the proxy sent a request that is none: {fault}", fault=fault)
             text = f"{fault.code.name} {fault.detail}".encode()[:1000]
-            self.put(frame(RESET, number, text, LAST))
+            self.outbox.put(frame(RESET, number, text, LAST))
             return
         settings = self._settings
         stream = AgentStream(self, number, head)
@@ -165,7 +160,7 @@ class AgentSession(Session[AgentStream]):
         timeout = self._settings.originTimeout
         if timeout:
             stream.deadline = self.clock.seconds() + timeout
-            self._wheel.watch(self, stream.deadline)
+            self._deadlines.watch(self, stream.deadline)
 
     def checkDeadline(self, now: float) -> float:
         when = super().checkDeadline(now)
@@ -311,7 +306,7 @@ class TunnelCall(Call):
             self.refused(fault)
 
     def pauseUpload(self) -> None:
-        self._session.pauseSending()
+        self._session.outbox.pause()
 
     def resumeUpload(self) -> None:
-        self._session.resumeSending()
+        self._session.outbox.resume()

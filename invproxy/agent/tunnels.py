@@ -21,9 +21,9 @@ from invproxy.agent.link import ProxyLink
 from invproxy.agent.reachability import ProxyRefusal, Reachability, refusalOf
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunneler import AgentSession, TunnelCall, TunnelLost, TunnelRefused
+from invproxy.deadlines import Deadlines
 from invproxy.http1.fields import value
 from invproxy.interfaces import IOrigin
-from invproxy.timers import Wheel
 from invproxy.tunnel.life import REPLACED
 from invproxy.wire.poll import FEATURES
 from invproxy.wire.websocket import PROTOCOL_ERROR
@@ -108,7 +108,7 @@ class TunnelCarrier:
         self._random = random
         self._watcher = watcher or _Log(link.url)
         self._isAlone = watcher is None
-        self._wheel = Wheel(reactor)
+        self._deadlines = Deadlines(reactor)
         self._instance = secrets.token_hex(8)
         self._running = False
         self._ready: Callable[[], None] = lambda: None
@@ -212,7 +212,12 @@ class TunnelCarrier:
         @return: a session that is ready.
         """
         session = AgentSession(
-            self._reactor, self._wheel, self._origin, self._settings, self._instance, slot.number
+            self._reactor,
+            self._deadlines,
+            self._origin,
+            self._settings,
+            self._instance,
+            slot.number,
         )
 
         def refused(error: Exception) -> None:
@@ -261,7 +266,7 @@ class TunnelCarrier:
         await DeferredList([session.gone for session in sessions])
         if late.active():
             late.cancel()
-        self._wheel.stop()
+        self._deadlines.stop()
 
     def _cut(self) -> None:
         count = sum(session.cut() for session in list(self._sessions))

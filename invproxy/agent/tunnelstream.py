@@ -97,7 +97,7 @@ class AgentStream(Stream):
             self._tunnel.startClock(self)
             wire = head.encode()
             if self._fits(wire):
-                self.session.put(frame(RESPONSE, self.number, wire))
+                self.outbox.put(frame(RESPONSE, self.number, wire))
                 self.awaitLink()
 
     def respond(self, head: ResponseHead) -> None:
@@ -108,7 +108,7 @@ class AgentStream(Stream):
             status = self._status = head.status
             self.deadline = 0.0
             self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
-            self.session.putHead(self, wire)
+            self.outbox.putPart(self, RESPONSE, wire, len(wire))
 
     def _fits(self, wire: bytes) -> bool:
         """

@@ -94,7 +94,7 @@ class Workload:
             self._look = self._clock.callLater(_RESOLUTION, self._checkDeadlines)
 
     def _checkDeadlines(self) -> None:
-        # Not on a Wheel, which would keep what has ended until its deadline.
+        # Not with C{Deadlines}, which would keep what has ended until its deadline.
         self._look = None
         now = self._clock.seconds()
         for replay in list(self._replays.values()):

@@ -157,7 +157,7 @@ class RegistryAgents:
             token = registry.findToken(digest)
             if token is not None:
                 if token.backend == backend:
-                    registry.useToken(token)
+                    registry.useToken(backend, token.name)
                     registry.see(backend)
                     return Credential(TOKEN, token.name, backend, token.expires)
                 isKnown = True

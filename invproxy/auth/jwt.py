@@ -21,6 +21,7 @@ from invproxy.auth.agents import unauthenticated
 from invproxy.auth.identity import Identity, IVerifier
 from invproxy.auth.keys import ALGORITHMS, Keys, PublicKey
 from invproxy.errors import Fault
+from invproxy.tables import Table
 
 SKEW = 60.0
 """Seconds by which the clocks of issuers may be off."""
@@ -112,6 +113,12 @@ class JWTVerifier:
 
     def start(self) -> None:
         self._keys.start()
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many tokens are remembered as verified.
+        """
+        return [Table("jwts", len(self._verified), self._mostRecalled, True)]
 
     def recall(self, digest: bytes) -> Identity | None:
         verified = self._verified.get(digest)

@@ -12,6 +12,8 @@ from hashlib import blake2b
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from invproxy.tables import Table
+
 LIFETIME = 12 * 3600.0
 """Seconds after which a session ends, however it is used."""
 
@@ -77,6 +79,16 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many there are, of all users and of the one who has most.
+        """
+        ofUser = max(map(len, self._ofUser.values()), default=0)
+        return [
+            Table("sessions", len(self._sessions), self._most, True),
+            Table("sessions_of_user", ofUser, self._mostOfUser, True),
+        ]
 
     def open(self, user: str) -> str:
         """

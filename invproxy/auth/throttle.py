@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from invproxy.errors import TOO_MANY_ATTEMPTS, Fault
 from invproxy.interfaces import IPeer
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -70,18 +71,28 @@ class Throttle:
     the client's own address.
     """
 
-    def __init__(self, clock: IReactorTime, mostPeers: int = _MOST_PEERS) -> None:
+    def __init__(
+        self, clock: IReactorTime, mostPeers: int = _MOST_PEERS, *, name: str = "throttle"
+    ) -> None:
         """
         @param clock: what tells the time.
         @param mostPeers: how many peers are remembered.
+        @param name: what the table of these is called.
         """
         self._clock = clock
         self._mostPeers = mostPeers
+        self._name = name
         # In the order in which they were touched last.
         self._records: dict[str, _Record] = {}
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many peers are remembered.
+        """
+        return [Table(self._name, len(self._records), self._mostPeers, True)]
 
     def check(self, peer: IPeer | str) -> None:
         """

@@ -39,6 +39,7 @@ from invproxy.errors import BAD_REQUEST, INTERNAL, TOO_MANY_ATTEMPTS, UNAUTHENTI
 from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IPeer
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -168,6 +169,17 @@ class Visitors:
         self._known: dict[bytes, _Known] = {}
         self._underWay: dict[bytes, list[Deferred[str]]] = {}
         self._guesses: dict[str, int] = {}
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many credentials are known, and how many are being checked.
+        """
+        found = [
+            Table("passwords", len(self._known), _MOST_REMEMBERED, True),
+            Table("password_checks", len(self._underWay), _MOST_CHECKS),
+            *self.throttle.tables(),
+        ]
+        return found if self._sessions is None else found + self._sessions.tables()
 
     def identify(self, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
         """

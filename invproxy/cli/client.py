@@ -293,16 +293,38 @@ class AdminClient:
         """
         List all backends, page by page.
         """
-        path, found = "/api/backends", []
-        for _ in range(_MOST_PAGES):
-            reply = await self.request("GET", path)
+        found: list[Any] = []
+        for reply in await self._pages("/api/backends"):
             found += _listIn(reply)
+        return found
+
+    async def exchanges(self) -> Any:
+        """
+        Ask for all exchanges under way, page by page, and for what else the proxy holds, as of the last page.
+        """
+        found: list[Any] = []
+        value: Any = None
+        for reply in await self._pages("/api/exchanges"):
+            value = reply.value
+            if not isinstance(value, dict) or not isinstance(value.get("exchanges"), list):
+                raise Failed(
+                    "the admin API did not answer with exchanges: is it of another version?"
+                )
+            found += value["exchanges"]
+        return {**value, "exchanges": found}
+
+    async def _pages(self, path: str) -> list[Reply]:
+        replies = []
+        address = path
+        for _ in range(_MOST_PAGES):
+            reply = await self.request("GET", address)
+            replies.append(reply)
             # Of the link the query alone, so that the token goes nowhere else.
             query = urlsplit(urljoin(path, reply.following)).query
             if not reply.following or not reply.value:
                 break
-            path = f"/api/backends?{query}"
-        return found
+            address = f"{path}?{query}"
+        return replies
 
     async def backend(self, id: str) -> Reply:
         """

@@ -12,6 +12,7 @@ from click.shell_completion import get_completion_class
 from invproxy import __version__
 from invproxy.cli.backends import backends
 from invproxy.cli.check import check
+from invproxy.cli.exchanges import exchanges
 from invproxy.cli.passwd import passwd
 from invproxy.cli.session import Session, connection
 from invproxy.cli.status import status
@@ -52,5 +53,5 @@ def completion(shell: str) -> None:
     click.echo(kind(invproxy, {}, "invproxy", "_INVPROXY_COMPLETE").source())
 
 
-for command in (backends, token, status, passwd, check):
+for command in (backends, token, status, exchanges, passwd, check):
     invproxy.add_command(command)

@@ -19,6 +19,10 @@ from invproxy.errors import BAD_REQUEST, Fault
 from invproxy.http1.fields import TOKEN, dropper, elements, values
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.marks import ANYTHING, FORWARDING, OWN
+from invproxy.tables import Table
+
+_MOST_REMEMBERED: Final = 4096
+"""Peers whose descriptions are remembered, and hops from them."""
 
 _IS_TOKEN: Final = re.compile(TOKEN + rb"++").fullmatch
 
@@ -62,7 +66,7 @@ def forward(
     return block + _describeHop(peer, secure, host, via, minor)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST_REMEMBERED)
 def _describeHop(
     peer: bytes | None, secure: bool, host: bytes | None, via: bytes, minor: int
 ) -> bytes:
@@ -147,7 +151,7 @@ def _untrustedDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
 _UNKNOWN: Final = (b"unknown", b"")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST_REMEMBERED)
 def _describe(peer: bytes) -> tuple[bytes, bytes]:
     """
     @return: an address as a node of Forwarded, and as an element of X-Forwarded-For.
@@ -326,3 +330,13 @@ def takeMaxForward(head: RequestHead) -> RequestHead | None:
     if count == 0:
         return None
     return head.withFields(_MAX_FORWARDS.sub(rb"\g<1> %d" % (count - 1), head.fields))
+
+
+def tables() -> list[Table]:
+    """
+    Tell how many hops and peers are remembered.
+    """
+    return [
+        Table("hops", _describeHop.cache_info().currsize, _MOST_REMEMBERED, True),
+        Table("hop_peers", _describe.cache_info().currsize, _MOST_REMEMBERED, True),
+    ]

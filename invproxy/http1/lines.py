@@ -16,6 +16,7 @@ from invproxy.http1.fields import TOKEN
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import LONGEST_AUTHORITY, isAuthority
 from invproxy.http1.marks import markOf
+from invproxy.tables import Table
 
 PLAIN: Final = 0
 HOST: Final = 1
@@ -153,6 +154,16 @@ def _read(name: bytes, text: bytes) -> Line:
     if name in _INTRICATE:
         return Line(INTRICATE)
     return Line(PLAIN, mark=markOf(name))
+
+
+def tables() -> list[Table]:
+    """
+    Tell how many lines are remembered.
+    """
+    return [
+        Table("field_lines", len(_known), _MOST, True),
+        Table("status_lines", len(_knownStatuses), _MOST_STATUSES, True),
+    ]
 
 
 class Section:

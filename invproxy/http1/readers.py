@@ -199,12 +199,6 @@ class RequestReader:
         if data:
             self.feed(data)
 
-    def atEnd(self) -> bool:
-        """
-        Say whether the present request has come to its end.
-        """
-        return self.ended
-
     def atStart(self) -> bool:
         """
         Say whether a request is awaited of which no byte has come.
@@ -224,6 +218,7 @@ class ResponseReader:
 
     @ivar head: the final head, once it has come.
     @ivar rest: bytes that came behind the end of the response.
+    @ivar ended: whether the response has come to its end.
     """
 
     def __init__(self, limits: Limits, request: RequestHead, answer: Answer) -> None:
@@ -247,7 +242,7 @@ class ResponseReader:
         self._decoder: BodyDecoder | None = None
         self.head: ResponseHead | None = None
         self.rest = b""
-        self._ended = False
+        self.ended = False
         self._begun = False
 
     def feed(self, data: bytes) -> None:
@@ -259,7 +254,7 @@ class ResponseReader:
         if data:
             self._begun = True
         while self._decoder is None:
-            if self._ended:
+            if self.ended:
                 self.rest += data
                 return
             found = self._buffer.feed(data)
@@ -275,7 +270,7 @@ class ResponseReader:
             self.head = head
             framing = UNTIL_CLOSE if head.status == 101 else head.framing
             if framing == 0:
-                self._ended = True
+                self.ended = True
                 self.rest = data
                 self._answer.respond(head)
                 self._answer.finish()
@@ -283,7 +278,7 @@ class ResponseReader:
             if 0 < framing <= len(data):
                 # A small response most often comes whole.
                 self._decoder = _NO_BODY
-                self._ended = True
+                self.ended = True
                 self._answer.respond(head)
                 self.rest = data[framing:] + self.rest
                 self._answer.write(data[:framing])
@@ -291,12 +286,12 @@ class ResponseReader:
                 return
             self._decoder = bodyDecoder(framing, self._limits)
             self._answer.respond(head)
-        if self._ended:
+        if self.ended:
             self.rest += data
             return
         rest = self._decoder.decode(data, self._answer.write) if data else None
         if rest is not None:
-            self._ended = True
+            self.ended = True
             self.rest = rest
             self._answer.finish(self._decoder.trailers)
 
@@ -306,19 +301,13 @@ class ResponseReader:
 
         @return: whether the response is whole; a body that lasts until close is finished by this.
         """
-        if self._ended:
+        if self.ended:
             return True
         if self._decoder is None or not self._decoder.atEnd():
             return False
-        self._ended = True
+        self.ended = True
         self._answer.finish()
         return True
-
-    def atEnd(self) -> bool:
-        """
-        Say whether the response has come to its end.
-        """
-        return self._ended
 
     def hasBegun(self) -> bool:
         """

@@ -5,6 +5,7 @@ What lets agents in where there is a registry, and follows its changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -14,14 +15,16 @@ from invproxy.auth.approaches import Approaches
 from invproxy.auth.certificates import Certificates
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.throttle import Throttle
+from invproxy.credential import TOKEN
 from invproxy.mailbox import Mailboxes
 from invproxy.proxy.links import Links
 from invproxy.proxy.polling import Guard
 from invproxy.proxy.settings import ProxySettings
 from invproxy.registry.registry import Change, Deleted, Registry
+from invproxy.tables import Keeper, Table
 
 _SEE_EVERY = 60.0
-"""Seconds after which the agents of live links are noted as seen once more."""
+"""Seconds after which the agents of live links, and their tokens, are noted as seen once more."""
 
 
 class AgentAccess:
@@ -54,9 +57,10 @@ class AgentAccess:
         approaches = Approaches(
             settings.trusts if settings.trustedProxies else None, settings.trustUnixPeers
         )
+        self._throttle = Throttle(clock, name="throttle_agents")
         agents = RegistryAgents(
             registry,
-            Throttle(clock),
+            self._throttle,
             clock,
             verifier=verifier,
             certificates=Certificates() if takesCertificates else None,
@@ -68,6 +72,16 @@ class AgentAccess:
         self._mailboxes: Mailboxes | None = None
         self._unobserve: Callable[[], None] | None = None
         self._seeing: IDelayedCall | None = None
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how full the tables of links and credentials are.
+        """
+        found = self.links.tables() + self._throttle.tables()
+        verifier = cast(object, self._verifier)
+        if isinstance(verifier, Keeper):
+            found += verifier.tables()
+        return found
 
     def start(self, mailboxes: Mailboxes) -> Deferred[None]:
         """
@@ -105,5 +119,8 @@ class AgentAccess:
 
     def _see(self) -> None:
         self._seeing = self._clock.callLater(_SEE_EVERY, self._see)
-        for backend in self.links.backends():
+        for backend, credentials in self.links.credentials().items():
             self.registry.see(backend)
+            for credential in credentials:
+                if credential.kind == TOKEN:
+                    self.registry.useToken(backend, credential.name)

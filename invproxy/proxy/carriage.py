@@ -6,7 +6,7 @@ brings its response.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, cast
 
 from zope.interface import implementer
 
@@ -44,8 +44,11 @@ class PollCarriage:
     """
     One exchange on its way through the poll carrier: to the exchange, where the body of its request goes.
 
+    @cvar kind: what carriers of this kind are called.
     @ivar request: the head as the agent gets it.
     """
+
+    kind: ClassVar[str] = "poll"
 
     __slots__ = (
         "_credentials",
@@ -299,20 +302,23 @@ class ResponseCall(Discard):
         self._dismissed = False
 
     def write(self, data: bytes) -> None:
-        if self._dismissed or self._reader.atEnd():
-            return  # what follows a response is not looked at: the original frames even the empty body of a 204
+        # What follows a response is not looked at: the original frames even the empty body of a 204.
+        if not (self._dismissed or self._reader.ended):
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
         except Fault as fault:
             self._refuse(fault)
         else:
-            if self._reader.atEnd():
+            if self._reader.ended:
                 self._carriage.responseEnded()
 
     def finish(self, trailers: bytes = b"") -> None:
         if self._dismissed:
             return
-        ended = self._reader.atEnd()
+        ended = self._reader.ended
         if not self._reader.eof():
             self._refuse(Fault(ORIGIN_BAD_RESPONSE, "the response ended half way"))
             return
@@ -327,7 +333,7 @@ class ResponseCall(Discard):
         answerAtOnce(self._call, self.answer, 400, b"Bad Request", fault.detail.encode("utf-8"))
 
     def abort(self, fault: Fault) -> None:
-        if not self._dismissed and not self._reader.atEnd():
+        if not self._dismissed and not self._reader.ended:
             self._dismissed = True
             self._carriage.responseLost(self)
 
@@ -335,6 +341,6 @@ class ResponseCall(Discard):
         """
         Tell the agent that its response is not wanted any more.
         """
-        if not self._dismissed and not self._reader.atEnd():
+        if not self._dismissed and not self._reader.ended:
             self._dismissed = True
             answerAtOnce(self._call, self.answer, 404, b"Not Found")

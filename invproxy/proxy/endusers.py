@@ -18,6 +18,7 @@ from invproxy.auth.throttle import Throttle
 from invproxy.auth.visitors import Visitors
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
+from invproxy.tables import Keeper, Table
 
 if TYPE_CHECKING:
     from invproxy.auth.fetching import Fetcher
@@ -34,6 +35,16 @@ class EndUsers:
 
     visitors: Visitors
     pages: Mapping[bytes, StreamResource] = field(factory=dict)
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how full the tables of their credentials and sessions are.
+        """
+        found = self.visitors.tables()
+        for page in self.pages.values():
+            if isinstance(page, Keeper):
+                found += page.tables()
+        return found
 
 
 def endUsersOf(
@@ -60,7 +71,7 @@ def endUsersOf(
     sessions = Sessions(clock) if oidc is not None else None
     visitors = Visitors(
         clock,
-        Throttle(clock),
+        Throttle(clock, name="throttle_visitors"),
         approaches=Approaches(trusts, settings.trustUnixPeers),
         checkers=checkers,
         sessions=sessions,

@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.credential import TOKEN, Credential
+from invproxy.deadlines import Deadlines
 from invproxy.registry.registry import Change, Deleted, Revoked
-from invproxy.timers import Wheel
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -69,11 +70,23 @@ class Links:
         """
         @param clock: what tells when credentials expire.
         """
-        self._wheel = Wheel(clock)
+        self._deadlines = Deadlines(clock)
         self._links: dict[str, dict[_Link, None]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._links.values()))
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many there are; what they are the links of has bounds.
+        """
+        return [Table("agent_links", len(self))]
+
+    def deadlines(self) -> int:
+        """
+        Count those that end by themselves.
+        """
+        return self._deadlines.count()
 
     def add(
         self,
@@ -97,8 +110,8 @@ class Links:
         found[link] = None
         expires = credential.expires
         if expires is not None:
-            isLong = warn is not None and expires - self._wheel.seconds() > 2 * _NOTICE
-            self._wheel.watch(link, expires - _NOTICE if isLong else expires)
+            isLong = warn is not None and expires - self._deadlines.seconds() > 2 * _NOTICE
+            self._deadlines.watch(link, expires - _NOTICE if isLong else expires)
         return link.forget
 
     def forget(self, link: _Link) -> None:
@@ -112,7 +125,7 @@ class Links:
         if not found:
             del self._links[link.credential.backend]
         if link.askedAt:
-            self._wheel.forget(link)
+            self._deadlines.forget(link)
 
     def end(self, link: _Link, why: str) -> None:
         """
@@ -159,14 +172,16 @@ class Links:
                 why=why,
             )
 
-    def backends(self) -> list[str]:
+    def credentials(self) -> dict[str, set[Credential]]:
         """
-        List the backends that have links.
+        List in whose names there are links, by backends.
         """
-        return list(self._links)
+        return {
+            backend: {link.credential for link in links} for backend, links in self._links.items()
+        }
 
     def stop(self) -> None:
         """
         Watch nothing any more.
         """
-        self._wheel.stop()
+        self._deadlines.stop()

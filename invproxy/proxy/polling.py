@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from invproxy.auth.agents import OpenAgents, unauthenticated
 from invproxy.credential import Credential
+from invproxy.deadlines import Deadlines
 from invproxy.discard import Discard
 from invproxy.errors import BAD_REQUEST, DRAINING, FORBIDDEN, METHOD_NOT_ALLOWED, Fault
 from invproxy.exchange import Exchange
@@ -28,7 +29,6 @@ from invproxy.proxy.links import Links
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.proxy.waiting import waitFor
-from invproxy.timers import Wheel
 from invproxy.wire.poll import (
     BACKEND_ID,
     MAX_IDS,
@@ -67,21 +67,21 @@ class AgentResource(StreamResource):
         mailboxes: Mailboxes,
         settings: ProxySettings,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         guard: Guard,
     ) -> None:
         """
         @param mailboxes: where exchanges wait.
         @param settings: times and bounds.
         @param clock: what tells the time.
-        @param wheel: what watches polls.
+        @param deadlines: what watches polls.
         @param guard: what lets agents in.
         """
         super().__init__()
         self._mailboxes = mailboxes
         self._settings = settings
         self._clock = clock
-        self._wheel = wheel
+        self._deadlines = deadlines
         self._agents = guard.agents
         self._links = guard.links
 
@@ -146,7 +146,7 @@ class PendingResource(AgentResource):
         self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
     ) -> IUpload:
         self.checkUse(mailbox)
-        poll = Poll(mailbox, head, answer, self._wheel)
+        poll = Poll(mailbox, head, answer, self._deadlines)
         if self._links is not None:
             poll.unlink = self._links.add(credential, poll.cut)
         poll.wait(self._clock.seconds() + self._settings.pollTimeout)
@@ -202,17 +202,19 @@ class Poll(Discard):
     askedAt = 0.0
     unlink: Callable[[], None] | None = None
 
-    def __init__(self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, wheel: Wheel) -> None:
+    def __init__(
+        self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, deadlines: Deadlines
+    ) -> None:
         """
         @param mailbox: where it waits.
         @param head: the head of the call.
         @param answer: the answer to it.
-        @param wheel: what ends the wait.
+        @param deadlines: what ends the wait.
         """
         self._mailbox = mailbox
         self._head = head
         self._answer = answer
-        self._wheel = wheel
+        self._deadlines = deadlines
         self._claim: Deferred[list[IExchange]] | None = None
         self._deadline = 0.0
         self._leased: dict[Exchange, None] = {}
@@ -222,17 +224,17 @@ class Poll(Discard):
         """
         Wait for exchanges.
 
-        @param deadline: until when, in seconds on the wheel's clock.
+        @param deadline: until when, in seconds on the clock.
         """
         self._deadline = deadline
         self._claim = claim = self._mailbox.claim(MAX_IDS)
         claim.addCallbacks(self._claimed, self._dismissed)
         if self._claim is not None:
-            self._wheel.watch(self, deadline)
+            self._deadlines.watch(self, deadline)
 
     def _claimed(self, exchanges: list[IExchange]) -> None:
         self._claim = None
-        self._wheel.forget(self)
+        self._deadlines.forget(self)
         self._leased = dict.fromkeys(cast(list[Exchange], exchanges))
         for exchange in self._leased:
             exchange.claim(self, self._unclaimed)
@@ -250,7 +252,7 @@ class Poll(Discard):
     def _dismissed(self, failure: Failure) -> None:
         if failure.check(Fault):
             self._claim = None
-            self._wheel.forget(self)
+            self._deadlines.forget(self)
             self._unlink()
             self._answer.fail(cast(Fault, failure.value))
         else:
@@ -265,7 +267,7 @@ class Poll(Discard):
         return 0.0
 
     def abort(self, fault: Fault) -> None:
-        self._wheel.forget(self)
+        self._deadlines.forget(self)
         if self._stopWaiting():
             self._unlink()
 
@@ -277,7 +279,7 @@ class Poll(Discard):
         @param why: what it is told.
         """
         self.unlink = None
-        self._wheel.forget(self)
+        self._deadlines.forget(self)
         if self._stopWaiting():
             self._answer.fail(unauthenticated(why))
         for exchange in list(self._leased):

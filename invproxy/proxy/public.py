@@ -11,6 +11,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from invproxy.clocks import Clocks
+from invproxy.deadlines import Deadlines
 from invproxy.errors import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
@@ -30,7 +31,6 @@ from invproxy.proxy.personal import PersonalAnswer, varyBy
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.routing import OpenRouter, RegistryRouter
-from invproxy.timers import Wheel
 
 _ALLOW: Final = b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """What is said along with the refusal of a method: those of which a person would think."""
@@ -76,21 +76,21 @@ class PublicResource(StreamResource):
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
     ) -> None:
         """
         @param mailboxes: where exchanges go.
         @param router: what chooses the backend.
         @param settings: times, bounds and whom to trust.
         @param clock: what tells the time.
-        @param wheel: what watches the clocks of exchanges.
+        @param deadlines: what watches the clocks of exchanges.
         """
         super().__init__()
         self._mailboxes = mailboxes
         self._router = router
         self._settings = settings
         self._clock = clock
-        self._wheel = wheel
+        self._deadlines = deadlines
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
         self._maxBody = settings.maxBody
@@ -167,7 +167,7 @@ class PublicResource(StreamResource):
             head,
             answer,
             clock=self._clock,
-            wheel=self._wheel,
+            deadlines=self._deadlines,
             clocks=self._clocks,
             ended=self._mailboxes.forget,
             endUser=endUser,

@@ -15,6 +15,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from invproxy.census import Census
+from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
@@ -30,11 +32,11 @@ from invproxy.proxy.polling import (
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
-from invproxy.proxy.tunneling import TunnelResource, Tunnels
+from invproxy.proxy.tunneling import TunnelResource
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.proxy.visiting import Ejection, VisitedResource
 from invproxy.registry.registry import Registry
 from invproxy.routing import MembersRouter, OpenRouter, RegistryRouter
-from invproxy.timers import Wheel
 from invproxy.wire.poll import PENDING, REQUEST, RESPONSE, TUNNEL
 
 _AGENT_CALLS: dict[bytes, type[AgentResource]] = {
@@ -91,6 +93,7 @@ class ProxyResource(StreamResource):
 
     @ivar mailboxes: the exchanges that wait and those in flight.
     @ivar tunnels: those of all agents.
+    @ivar census: counts what the proxy holds.
     """
 
     isLeaf = False
@@ -122,7 +125,7 @@ class ProxyResource(StreamResource):
         super().__init__()
         settings = settings or ProxySettings()
         self._clock = clock
-        self._wheel = Wheel(clock)
+        self._deadlines = Deadlines(clock)
         self.mailboxes = mailboxes or Mailboxes(
             clock,
             maxPending=settings.maxPending,
@@ -130,6 +133,11 @@ class ProxyResource(StreamResource):
             offlineAfter=settings.backendTimeout,
         )
         self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels
+        self.census = Census(self.mailboxes, clock)
+        self.census.count("tunnels", lambda: len(self.tunnels))
+        self.census.count("streams", self.tunnels.countStreams)
+        self.census.count("deadlines", self.deadlines)
+        self.census.include(self.tunnels, registry, endUsers)
         self._nothing = _Nothing()
         self._public: StreamResource = self._nothing
         self._pages: Mapping[bytes, StreamResource] = {}
@@ -137,7 +145,7 @@ class ProxyResource(StreamResource):
         if servesClients:
             self._public = self._publicSide(settings, clock, registry, endUsers)
         self._agent: dict[bytes, StreamResource] = {
-            path: kind(self.mailboxes, settings, clock, self._wheel, guard or Guard())
+            path: kind(self.mailboxes, settings, clock, self._deadlines, guard or Guard())
             if servesAgents
             else self._nothing
             for path, kind in _AGENT_CALLS.items()
@@ -161,14 +169,14 @@ class ProxyResource(StreamResource):
         elif endUsers is not None:
             router = MembersRouter(mailboxes)
         if endUsers is None:
-            return PublicResource(mailboxes, router, settings, clock, self._wheel)
+            return PublicResource(mailboxes, router, settings, clock, self._deadlines)
         self._pages = endUsers.pages
         return VisitedResource(
             mailboxes,
             router,
             settings,
             clock,
-            self._wheel,
+            self._deadlines,
             endUsers.visitors,
             leadsToSignIn=bool(endUsers.pages),
         )
@@ -208,6 +216,12 @@ class ProxyResource(StreamResource):
         """
         return self._public.render(request)
 
+    def deadlines(self) -> int:
+        """
+        Count the exchanges, polls and tunnels whose deadlines are watched here.
+        """
+        return self._deadlines.count()
+
     def drain(self) -> Deferred[None]:
         """
         Refuse new requests; exchanges in flight go on, and so do the calls of agents that serve them. Other agents are
@@ -232,4 +246,4 @@ class ProxyResource(StreamResource):
             self._unobserve()
             self._unobserve = None
         self.tunnels.close()
-        self._wheel.stop()
+        self._deadlines.stop()

@@ -25,6 +25,7 @@ from invproxy.admin.token import AdminToken
 from invproxy.auth.agents import OpenAgents
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
+from invproxy.census import Census
 from invproxy.errors import ConfigError
 from invproxy.interfaces import IAccessLog
 from invproxy.proxy.access import AgentAccess
@@ -147,18 +148,21 @@ class ProxyService(Service):
             lambda: self._ready,
             registry=registry,
             token=adminToken,
+            census=self.resource.census,
         )
         self._sites = {
-            "public": self._site(self.resource),
-            "agents": self._site(self._agents),
-            "certified": self._site(self._agents, takesCertificates=True),
+            "public": self._site(self.resource, "connections"),
+            "agents": self._site(self._agents, "agent_connections"),
+            "certified": self._site(self._agents, "certified_connections", takesCertificates=True),
             "admin": StreamingSite(
                 adminOrigin(admin, reactor),
                 reactor,
                 limits=settings.limits,
                 maxConnections=_MOST_ADMINISTRATORS,
+                name="admin_connections",
             ),
         }
+        self._includeIn(self.resource.census)
         self._ports: list[IListeningPort] = []
         self._inherited: list[IListeningPort] = []
         self._ready = False
@@ -167,7 +171,19 @@ class ProxyService(Service):
         self._whenReady: list[Deferred[Addresses]] = []
         self._outcome: Addresses | Failure | None = None
 
-    def _site(self, resource: ProxyResource, *, takesCertificates: bool = False) -> StreamingSite:
+    def _includeIn(self, census: Census) -> None:
+        census.include(self._access, *self._sites.values())
+        census.count("deadlines", self._agents.deadlines)
+        for kind, site in self._sites.items():
+            census.count("adminConnections" if kind == "admin" else "clients", site.countClients)
+            census.count("agentLinks", site.countLinks)
+            census.count("deadlines", site.deadlines.count)
+        if self._access is not None:
+            census.count("deadlines", self._access.links.deadlines)
+
+    def _site(
+        self, resource: ProxyResource, name: str, *, takesCertificates: bool = False
+    ) -> StreamingSite:
         settings = self._settings
         return StreamingSite(
             resource,
@@ -179,6 +195,7 @@ class ProxyService(Service):
             isAgentCall=resource.isAgentCall,
             streamEnded=self._recorder.record if self._recorder else ignore,
             takesCertificates=takesCertificates,
+            name=name,
         )
 
     def startService(self) -> None:

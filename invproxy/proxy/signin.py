@@ -36,6 +36,7 @@ from invproxy.proxy.streams import StreamResource, answerAtOnce
 from invproxy.proxy.visiting import SIGN_IN as SIGN_IN_PATH
 from invproxy.proxy.visiting import redirect
 from invproxy.proxy.waiting import waitFor
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.auth")
 
@@ -78,7 +79,9 @@ def pagesOf(
     return {
         SIGN_IN_PATH: SignInPage(visitors, attempts, provider),
         # Bad codes are counted by themselves: wrong passwords keep nobody from signing in, nor the other way round.
-        CALLBACK: CallbackPage(visitors, attempts, provider, sessions, Throttle(clock)),
+        CALLBACK: CallbackPage(
+            visitors, attempts, provider, sessions, Throttle(clock, name="throttle_sign_in")
+        ),
         SIGN_OUT: SignOutPage(visitors, sessions),
     }
 
@@ -182,6 +185,12 @@ class CallbackPage(_Page):
         self._provider = provider
         self._sessions = sessions
         self._throttle = throttle
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how full the table of those who guess codes is.
+        """
+        return self._throttle.tables()
 
     def show(self, head: RequestHead, answer: IAnswer, given: Mapping[str, str]) -> IUpload:
         origin = self._originOf(head, answer.peer)

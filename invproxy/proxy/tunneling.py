@@ -4,22 +4,20 @@ The proxy's side of the tunnel: one session for each, which takes the exchanges 
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable
+from typing import ClassVar, Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from invproxy.clocks import RESPONDING
 from invproxy.credential import Credential
+from invproxy.deadlines import Deadlines
 from invproxy.errors import (
     AGENT_LOST,
     HEAD_TOO_LARGE,
     ORIGIN_BAD_RESPONSE,
-    TOO_MANY_TUNNELS,
     Fault,
 )
 from invproxy.exchange import Exchange
@@ -31,8 +29,8 @@ from invproxy.interfaces import IAnswer, IExchange, ITaker, IUpload
 from invproxy.mailbox import Mailbox
 from invproxy.proxy.polling import AgentResource
 from invproxy.proxy.streams import answerAtOnce
-from invproxy.timers import Wheel
-from invproxy.tunnel.life import GOING_AWAY, REPLACED, UNAUTHORIZED
+from invproxy.proxy.tunnels import Tunnels
+from invproxy.tunnel.life import REPLACED, UNAUTHORIZED
 from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
@@ -61,15 +59,6 @@ _MOST_INTERIMS: Final = 100
 _MOST_OUTER: Final = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
 
-_AT_ONCE: Final = 10
-"""Agents at least that hear at once that the proxy is stopping."""
-
-_STEP: Final = 0.02
-"""Seconds until the next ones do."""
-
-_STEPS: Final = 50
-"""In so many steps, at most, all do."""
-
 _OUTER: Final = b"\r\n" + REQUEST_ID + b": "
 _USER: Final = b"\r\n" + USER_ID + b": "
 
@@ -79,9 +68,12 @@ class ProxyStream(Stream):
     """
     One exchange in a tunnel: where the body of its request goes, and whence its response comes.
 
+    @cvar kind: what carriers of this kind are called.
     @ivar exchange: the exchange.
     @ivar isBegun: whether the agent has shown that it works on it.
     """
+
+    kind: ClassVar[str] = "tunnel"
 
     __slots__ = (
         "_interims",
@@ -245,7 +237,7 @@ class ProxySession(Session[ProxyStream]):
         mailbox: Mailbox,
         answer: IAnswer,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         limits: Limits,
         timeout: float,
     ) -> None:
@@ -254,18 +246,18 @@ class ProxySession(Session[ProxyStream]):
         @param mailbox: that of the backend that the agent serves.
         @param answer: the answer to the call that became the tunnel, a 101.
         @param clock: what tells the time.
-        @param wheel: what watches the deadlines.
+        @param deadlines: what watches the deadlines.
         @param limits: bounds on responses.
         @param timeout: seconds without a sign of life after which the link is dead.
         """
         hello = Hello(
             node=tunnels.node, window=INITIAL, head=max(limits.head, limits.trailers) + 1024
         )
-        super().__init__(clock, turnOf(clock), wheel, hello, isClient=False, timeout=timeout)
+        super().__init__(clock, turnOf(clock), deadlines, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
         self.limits = limits
         self.parser = ResponseParser(limits)
-        self._answer = answer
+        self.outbox.link = self._answer = answer
         self._tunnels = tunnels
         self._agent = getattr(answer.peer.address, "host", "a UNIX socket")
         self._callEnded = False
@@ -285,18 +277,12 @@ class ProxySession(Session[ProxyStream]):
         self.linkLost("the connection broke")
 
     def pauseAnswer(self) -> None:
-        self.pauseSending()
+        self.outbox.pause()
 
     def resumeAnswer(self) -> None:
-        self.resumeSending()
+        self.outbox.resume()
         if self.isReady:
             self.mailbox.distribute()
-
-    def writeLink(self, data: bytes) -> None:
-        self._answer.write(data)
-
-    def closeLink(self) -> None:
-        self._answer.finish()
 
     def abortLink(self) -> None:
         self._answer.fail(Fault(AGENT_LOST))
@@ -304,7 +290,13 @@ class ProxySession(Session[ProxyStream]):
     # What its mailbox wants.
 
     def hasRoom(self) -> bool:
-        return self.isReady and not self.isPaused and len(self.streams) < self._mostStreams
+        return self.isReady and not self.outbox.isPaused and len(self.streams) < self._mostStreams
+
+    def room(self) -> tuple[int, int]:
+        """
+        Tell how many exchanges it has, and how many its agent takes at once; 0 before that is known.
+        """
+        return len(self.streams), self._mostStreams
 
     def take(self, exchange: IExchange) -> None:
         assert isinstance(exchange, Exchange)
@@ -322,7 +314,7 @@ class ProxySession(Session[ProxyStream]):
             return
         isWhole = head.framing == 0 and head.upgrade is None
         stream = self.streams[number] = ProxyStream(self, number, exchange)
-        self.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
+        self.outbox.put(requestFrame(number, outer, wire, LAST if isWhole else 0))
         exchange.take(stream)
 
     def forget(self, stream: Stream) -> None:
@@ -409,7 +401,7 @@ class TunnelResource(AgentResource):
             mailbox,
             answer,
             self._clock,
-            self._wheel,
+            self._deadlines,
             self._settings.limits,
             self._settings.linkTimeout,
         )
@@ -419,102 +411,3 @@ class TunnelResource(AgentResource):
         answer.respond(accepted)
         session.connected()
         return session
-
-
-class Tunnels:
-    """
-    All tunnels of a proxy.
-
-    @ivar node: names this proxy.
-    """
-
-    def __init__(self, most: int) -> None:
-        """
-        @param most: how many there may be for each backend.
-        """
-        self.node = secrets.token_hex(4)
-        self._most = most
-        self._sessions: dict[ProxySession, None] = {}
-        self._counts: dict[Mailbox, int] = {}
-        self._places: dict[tuple[str, str, int], ProxySession] = {}
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def __iter__(self) -> Iterator[ProxySession]:
-        return iter(list(self._sessions))
-
-    def add(self, session: ProxySession) -> None:
-        """
-        Take note of a new one, which has not said yet whose it is.
-
-        @raise Fault: (too-many-tunnels) if its backend has too many.
-        """
-        count = self._counts.get(session.mailbox, 0)
-        if count >= self._most:
-            raise Fault(TOO_MANY_TUNNELS, f"{self._most} tunnels serve this backend")
-        self._counts[session.mailbox] = count + 1
-        self._sessions[session] = None
-
-    def admit(self, session: ProxySession) -> ProxySession | None:
-        """
-        Give a tunnel its place.
-
-        @return: the one that has had it, if there is any: most likely it is lost, though nobody has noticed yet.
-        """
-        place = self._placeOf(session)
-        if not place[1]:
-            return None  # an agent that does not say who it is replaces nobody
-        before = self._places.get(place)
-        self._places[place] = session
-        return before if before is not None and before.isReady else None
-
-    def _placeOf(self, session: ProxySession) -> tuple[str, str, int]:
-        assert session.peer is not None
-        return session.mailbox.backend, session.peer.instance, session.peer.slot
-
-    def forget(self, session: ProxySession) -> None:
-        """
-        Take note that one is over.
-        """
-        if session in self._sessions:
-            del self._sessions[session]
-            self._counts[session.mailbox] -= 1
-            if not self._counts[session.mailbox]:
-                del self._counts[session.mailbox]
-        if session.peer is not None:
-            place = self._placeOf(session)
-            if self._places.get(place) is session:
-                del self._places[place]
-
-    def drain(self, clock: IReactorTime) -> Deferred[None]:
-        """
-        Tell all agents that this proxy is stopping, and they may go elsewhere: one after the other if there are many,
-        so that wherever they go they do not come at once.
-
-        @param clock: what tells the time.
-        @return: fires when all were told.
-        """
-        told: Deferred[None] = Deferred()
-        self._dismiss(
-            clock, told, list(self._sessions), max(_AT_ONCE, len(self._sessions) // _STEPS)
-        )
-        return told
-
-    def _dismiss(
-        self, clock: IReactorTime, told: Deferred[None], sessions: list[ProxySession], size: int
-    ) -> None:
-        for session in sessions[:size]:
-            session.life.drain()
-        rest = sessions[size:]
-        if rest:
-            clock.callLater(_STEP, self._dismiss, clock, told, rest, size)
-        else:
-            told.callback(None)
-
-    def close(self) -> None:
-        """
-        Close all.
-        """
-        for session in self:
-            session.life.close(GOING_AWAY, "the proxy is stopping")

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from invproxy.auth.cookies import dropSet
 from invproxy.auth.visitors import Visitors
+from invproxy.deadlines import Deadlines
 from invproxy.errorpage import HTML, chooseMediaType
 from invproxy.errors import FORBIDDEN, NO_BACKEND, UNAUTHENTICATED, Fault
 from invproxy.exchange import Exchange
@@ -30,7 +31,6 @@ from invproxy.registry.records import Backend
 from invproxy.registry.registry import Change, Changed, Deleted
 from invproxy.registry.routes import RouteTable
 from invproxy.routing import OpenRouter, RegistryRouter, readings
-from invproxy.timers import Wheel
 
 SIGN_IN: Final = b"/.invproxy/sign-in"
 """Where browsers go to sign in."""
@@ -50,7 +50,7 @@ class VisitedResource(PublicResource):
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
         clock: IReactorTime,
-        wheel: Wheel,
+        deadlines: Deadlines,
         visitors: Visitors,
         *,
         leadsToSignIn: bool,
@@ -59,7 +59,7 @@ class VisitedResource(PublicResource):
         @param visitors: finds out end users.
         @param leadsToSignIn: whether a browser that must sign in is led to L{SIGN_IN}.
         """
-        super().__init__(mailboxes, router, settings, clock, wheel)
+        super().__init__(mailboxes, router, settings, clock, deadlines)
         self._visitors = visitors
         self._leadsToSignIn = leadsToSignIn
         names = [b"Authorization"]

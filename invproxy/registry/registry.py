@@ -49,6 +49,7 @@ from invproxy.registry.records import (
 from invproxy.registry.routes import RouteTable
 from invproxy.registry.turns import Turns
 from invproxy.registry.uses import LastUses
+from invproxy.tables import Table
 
 __all__ = [
     "Change",
@@ -114,6 +115,18 @@ class Registry:
         self._uses = LastUses(store, clock, self._note)
         self._loading = Loading(store, self._adopt, self._loadAgain, clock, jitter)
         self._isStopping = False
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many backends there are, how many tokens the one has that has most, and what is remembered besides.
+        """
+        tokens = max(map(len, self._tokens.values()), default=0)
+        return [
+            Table("registry_backends", len(self._backends), self._maxBackends),
+            Table("registry_tokens", tokens, self._maxTokens),
+            *self._routes.tables(),
+            *self._uses.tables(),
+        ]
 
     # Life.
 
@@ -422,12 +435,12 @@ class Registry:
         if id in self._backends:
             self._uses.seeBackend(id)
 
-    def useToken(self, token: Token) -> None:
+    def useToken(self, backend: str, name: str) -> None:
         """
-        Note that an agent has authenticated by a token now; nothing happens if it was revoked.
+        Note that an agent is there by a token now; nothing happens if there is no such token.
         """
-        if token.digest in self._digests:
-            self._uses.seeToken(token.backend, token.name)
+        if name in self._tokens.get(backend, ()):
+            self._uses.seeToken(backend, name)
 
     # Telling.
 

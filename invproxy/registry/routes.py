@@ -29,6 +29,7 @@ from invproxy.registry.records import (
     canonicalPath,
     canonicalUser,
 )
+from invproxy.tables import Table
 
 _byID = attrgetter("id")
 
@@ -148,6 +149,12 @@ class RouteTable:
             if root.isEmpty():
                 del self._hosts[host]
                 self._patterns -= host.startswith("*")
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many choices are remembered.
+        """
+        return [Table("routes", len(self._found), _MOST_KEPT, True)]
 
     def find(self, user: str, host: str | bytes, path: str | bytes) -> Backend | None:
         """

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from invproxy.errors import StoreError
 from invproxy.interfaces import IBackendStore
+from invproxy.tables import Table
 
 _log = Logger(namespace="invproxy.registry")
 
@@ -47,6 +48,12 @@ class LastUses:
         self._timer: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None
         self._isStopped = False
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many last uses are known: at most as many as there are backends and tokens.
+        """
+        return [Table("last_uses", len(self.backends) + len(self.tokens))]
 
     def seeBackend(self, id: str) -> None:
         """

@@ -21,11 +21,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from invproxy.discard import DISCARD, Discard
+from invproxy.discard import DISCARD
 from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IPeer, IUpload
+from invproxy.server.leftover import MOST_DISCARDED, Leftover
 from invproxy.server.stream import ServerStream
 from invproxy.transport import Outlet, StreamTransport, isSecure
 
@@ -39,9 +40,6 @@ _log = Logger(namespace="invproxy.server")
 _MOST_PIPELINED: Final = 65536
 """Bytes that may wait behind a request before its connection is not read any more."""
 
-_MOST_DISCARDED: Final = 1 << 20
-"""Bytes of a request body that are read for nothing once it was answered, so that the answer is not lost to a reset."""
-
 _CLOSING: Final = 60.0
 """Seconds that a refused client may take for what was still to be written to it."""
 
@@ -52,25 +50,7 @@ _LAST_ASKED: Final = 1.0
 """Seconds after its last answer for which a kept connection may still ask for something when its site is closing."""
 
 _PARTING: Final = 0.5
-"""Seconds for which a client may take to see that its idle connection was closed, or send what it was just sending."""
-
-
-class _EarlyRest(Discard):
-    """
-    What is left of a request body after the answer: read for nothing, so that the connection can go on.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._discarded = 0
-
-    def write(self, data: bytes) -> None:
-        self._discarded += len(data)
-        if self._discarded > _MOST_DISCARDED:
-            self._channel.linger()
-
-    def finish(self, trailers: bytes = b"") -> None:
-        self._channel.proceed()
+"""Seconds for which what a client was just sending is awaited when its idle connection is closed."""
 
 
 @implementer(IPushProducer, IPeer, IHalfCloseableProtocol)
@@ -141,7 +121,7 @@ class Channel(Protocol):
             self._deliver(data)
         elif self._lingering:
             self._discarded += len(data)
-            if self._discarded > _MOST_DISCARDED:
+            if self._discarded > MOST_DISCARDED:
                 # Not read any more, but not closed yet either: that would be a reset, which may overtake the answer.
                 self._flooded = True
                 self._adjustReading()
@@ -265,7 +245,7 @@ class Channel(Protocol):
                 if self._writingPaused:
                     upload.pauseAnswer()
                 return upload
-        return _EarlyRest(self) if head.framing else DISCARD
+        return Leftover(self) if head.framing else DISCARD
 
     def hasWholeRequest(self) -> bool:
         """
@@ -289,7 +269,7 @@ class Channel(Protocol):
             self.linger()
         else:
             stream.upload = DISCARD
-            self._reader.redirect(_EarlyRest(self))
+            self._reader.redirect(Leftover(self))
             self._uploadPaused = False
             self._adjustReading()
             self._await(_LINGER, Channel.linger)
@@ -425,7 +405,7 @@ class Channel(Protocol):
 
     def refuseMore(self) -> None:
         """
-        End with the answer that is to begin next, which says so. An agent's link goes on.
+        End with the answer that is to begin next. An agent's link goes on.
         """
         if not self.isAgent and (self._stream is None or not self._stream.status):
             self.closing = True
@@ -449,13 +429,10 @@ class Channel(Protocol):
             self._part()
 
     def _part(self) -> None:
-        """
-        Close an idle connection, but not upon bytes that are just coming.
-        """
         if self.secure:
             self.close()
             self._await(_PARTING, Channel.abort)
-        else:
+        else:  # not upon bytes that are just coming
             self._lingers = _PARTING
             self.linger()
 
@@ -509,7 +486,7 @@ class Channel(Protocol):
         self._patience = seconds
         self._overdue = overdue
         if seconds and not 0.0 < self.askedAt <= now + seconds:
-            self.site.wheel.watch(self, now + seconds)
+            self.site.deadlines.watch(self, now + seconds)
 
     def checkDeadline(self, now: float) -> float:
         """

@@ -12,12 +12,13 @@ from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, I
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from invproxy.deadlines import Deadlines
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
 from invproxy.server.channel import Channel
 from invproxy.server.stream import ServerStream
-from invproxy.timers import Wheel
+from invproxy.tables import Table
 from invproxy.turn import turnOf
 
 _SURPLUS = 64
@@ -42,7 +43,7 @@ class StreamingSite(Factory):
 
     @ivar origin: what answers the requests.
     @ivar clock: what tells the time.
-    @ivar wheel: the deadlines of the connections.
+    @ivar deadlines: the deadlines of the connections.
     @ivar turn: what collects what they write.
     @ivar clients: how many clients are connected, agents' links left out.
     @ivar closing: whether each connection of a client ends with its next answer.
@@ -64,6 +65,7 @@ class StreamingSite(Factory):
         isAgentCall: Callable[[RequestHead], bool] = _never,
         streamEnded: Callable[[ServerStream], None] = ignore,
         takesCertificates: bool = False,
+        name: str = "connections",
     ) -> None:
         """
         @param origin: what answers the requests.
@@ -75,6 +77,7 @@ class StreamingSite(Factory):
         @param isAgentCall: tells the requests that are served even when there are too many clients.
         @param streamEnded: called with each stream when its answer has ended, however.
         @param takesCertificates: whether its endpoints ask peers for certificates, and verify those that they get.
+        @param name: what the table of its clients is called.
         """
         self.origin = origin
         self.clock = clock
@@ -84,10 +87,11 @@ class StreamingSite(Factory):
         self.isAgentCall = isAgentCall
         self.streamEnded = streamEnded
         self.takesCertificates = takesCertificates
-        self.wheel = Wheel(clock)
+        self.deadlines = Deadlines(clock)
         self.turn = turnOf(clock)
         self.clients = 0
         self._maxConnections = maxConnections
+        self._name = name
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
         self.closing = self.ended = False
@@ -121,12 +125,30 @@ class StreamingSite(Factory):
         Take note that a connection is gone.
         """
         self._channels.discard(channel)
-        self.wheel.forget(channel)
+        self.deadlines.forget(channel)
         if self._drained and not self._channels:
-            self.wheel.stop()
+            self.deadlines.stop()
             drained, self._drained = self._drained, []
             for each in drained:
                 each.callback(None)
+
+    def countClients(self) -> int:
+        """
+        Count the clients that are connected.
+        """
+        return self.clients
+
+    def countLinks(self) -> int:
+        """
+        Count the connections that are agents' links.
+        """
+        return len(self._channels) - self.clients
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many clients are connected.
+        """
+        return [Table(self._name, self.clients, self._maxConnections)]
 
     def date(self) -> bytes:
         """
@@ -157,7 +179,7 @@ class StreamingSite(Factory):
         for channel in list(self._channels):
             channel.drain()
         if not self._channels:
-            self.wheel.stop()
+            self.deadlines.stop()
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
@@ -169,4 +191,4 @@ class StreamingSite(Factory):
         """
         for channel in list(self._channels):
             channel.abort()
-        self.wheel.stop()
+        self.deadlines.stop()

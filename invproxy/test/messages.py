@@ -169,7 +169,7 @@ def readRequests(pieces: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Re
     try:
         for piece in pieces:
             reader.feed(piece)
-            while reader.atEnd():
+            while reader.ended:
                 last = reading.messages[-1].head
                 assert isinstance(last, RequestHead)
                 if isLast(last):
@@ -179,7 +179,7 @@ def readRequests(pieces: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Re
             reading.held = max(reading.held, len(reader._head) + len(decoder))
     except Fault as fault:
         reading.fault = fault
-    if reader.atEnd():
+    if reader.ended:
         reading.rest = reader.rest
     return reading
 
@@ -208,7 +208,7 @@ def readResponse(
         reader.eof()
     except Fault as fault:
         reading.fault = fault
-    if reader.atEnd():
+    if reader.ended:
         reading.rest = reader.rest
     return reading
 

@@ -142,7 +142,7 @@ def responses(data: bytes, *methods: bytes) -> list[Taker]:
         taker = Taker()
         head = RequestHead(asked.pop(0) if asked else b"GET", b"/")
         reader = ResponseReader(DEFAULT_LIMITS, head, taker)
-        while not reader.atEnd() and at < len(data):
+        while not reader.ended and at < len(data):
             reader.feed(data[at : at + 4096])
             at += 4096
         assert reader.eof(), data

@@ -60,7 +60,7 @@ class DescriptionTests(AdminTestCase):
         All that can be asked for.
         """
         found = [result.ok() for result in self.schema.get_all_operations()]
-        self.assertEqual(len(found), 12)
+        self.assertEqual(len(found), 13)
         return iter(found)
 
     def send(self, case: Any) -> None:
@@ -165,6 +165,7 @@ class DescriptionTests(AdminTestCase):
         document = self.get("/api/openapi.json")
         for name, found in (
             ("Status", self.get("/api/status")),
+            ("Exchanges", self.get("/api/exchanges")),
             ("Backend", self.get("/api/backends/web")),
             ("MintedToken", minted),
             ("Token", self.get("/api/backends/web/tokens")[0]),

@@ -245,6 +245,32 @@ class FallbackTests(ChoiceTestCase):
             self.assertEqual(self.lines(), [f"{POLLING}it answered {status}"])
             self.network.resultOf(agent.stopService())
 
+    def test_refused(self) -> None:
+        """
+        A proxy that refuses the agent itself is one line, which says what to do; that there is no tunnel, either, needs
+        no saying. Once polls are let in, it does.
+        """
+        for status, advice in ((401, "--token-file"), (403, "--backend")):
+            self.events.clear()
+            refusal = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
+            self.proxy.probes = [refusal] * 100
+            agent = self.agent()
+            for _ in range(3):
+                self.refuse(status)
+                self.nextHandshake(400)
+            [line] = self.lines()
+            said = f"proxy {URL} refuses this agent, retrying: it answered {status}: "
+            self.assertTrue(line.startswith(said), line)
+            self.assertIn(advice, line)
+            self.proxy.probes.clear()
+            self.refuse(status)
+            self.nextHandshake(400)
+            [_, *lines] = self.lines()
+            self.assertEqual(
+                lines, [f"proxy {URL} reached again", f"{POLLING}it answered {status}"]
+            )
+            self.network.resultOf(agent.stopService())
+
     def test_page(self) -> None:
         """
         A long page is as good as a short one, and one without an end does no harm.

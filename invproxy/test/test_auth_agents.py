@@ -482,14 +482,25 @@ class RegistryAgentsTests(AccessCase):
 
     def test_seenWhileLinked(self) -> None:
         """
-        Who has a tunnel open is noted as seen each minute.
+        Who has a tunnel open is noted as seen each minute, and the token by which it was opened as used, as long as it
+        stands; other tokens are not.
         """
-        self.bench.agentTunnel(bearer(self.bench.mint()), "a")
+        registry = self.bench.registry
+        began = self.bench.now
+        self.bench.agentCall(b"request", bearer(self.bench.mint(name="another")))
+        tunnel = self.bench.agentTunnel(bearer(self.bench.mint()), "a")
         for _ in range(13):
             self.bench.advance(5)
-        record = self.bench.registry.get("web")
-        assert record is not None and record.lastUsed is not None
-        self.assertLess(self.bench.now - record.lastUsed, 10)
+        record = registry.get("web")
+        another, one = registry.tokensOf("web")
+        for seen in (record and record.lastUsed, one.lastUsed):
+            assert seen is not None
+            self.assertLess(self.bench.now - seen, 10)
+        self.assertEqual(another.lastUsed, began)
+        tunnel.close()
+        for _ in range(26):
+            self.bench.advance(5)
+        self.assertEqual(registry.tokensOf("web")[1], one)
 
     def test_secretsStayOut(self) -> None:
         """

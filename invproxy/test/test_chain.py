@@ -195,7 +195,7 @@ class Backend(Protocol):
             self.transport.write(data)
             return
         self.reader.feed(data)
-        while self.reader.atEnd() and not self.raw:
+        while self.reader.ended and not self.raw:
             self.reader.next()
 
     def readConnectionLost(self) -> None:

@@ -47,7 +47,7 @@ class HelpTests(CommandTestCase):
                 listed = shown.partition("\nCommands:\n")[2].partition("\n\n")[0]
                 found = [line.split()[0] for line in listed.splitlines() if line[2:3] != " "]
                 commands += [[*words, name] for name in found]
-        self.assertEqual(len(commands), 1 + 6 + 5 + 3)
+        self.assertEqual(len(commands), 1 + 7 + 5 + 3)
         self.assertIn("Exit status: 0", self.run_("--help"))
 
     def test_version(self) -> None:
@@ -632,7 +632,7 @@ class TokenTests(CommandTestCase):
         assert self.registry is not None
         [_, laptop] = self.registry.tokensOf("web")
         self.network.advance(7200)
-        self.registry.useToken(laptop)
+        self.registry.useToken(laptop.backend, laptop.name)
         self.assertEqual(
             self.run_("token", "list", "web"),
             "TOKEN   CREATED  EXPIRES             LAST USED\n"

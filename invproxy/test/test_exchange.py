@@ -33,6 +33,7 @@ from invproxy.clocks import (
     TRANSITIONS,
     Clocks,
 )
+from invproxy.deadlines import Deadlines
 from invproxy.errors import CLIENT_GONE, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.framing import CHUNKED
@@ -42,7 +43,6 @@ from invproxy.mailbox import Mailboxes
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.test.helpers import FakePeer, RecordingAnswer, requestHead
-from invproxy.timers import Wheel
 from invproxy.wire.poll import BACKEND_ID, ERROR, FEATURES, REQUEST_ID
 
 GONE = Fault(CLIENT_GONE)
@@ -110,7 +110,7 @@ class ExchangeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.wheel = Wheel(self.clock)
+        self.deadlines = Deadlines(self.clock)
         self.mailboxes = Mailboxes(self.clock, maxPending=2)
         self.mailbox = self.mailboxes.visit("web")
         self.ended: list[Exchange] = []
@@ -136,7 +136,7 @@ class ExchangeTests(SynchronousTestCase):
             requestHead(method, framing=framing, fields=fields or []),
             self.answer,
             clock=self.clock,
-            wheel=self.wheel,
+            deadlines=self.deadlines,
             ended=ended,
             **options,
         )
@@ -723,7 +723,7 @@ class Anything(RuleBasedStateMachine):
         assert self.proxy.mailboxes.exchanges == {}
         for mailbox in self.proxy.mailboxes:
             assert mailbox.counts() == (0, 0), mailbox.counts()
-        assert self.proxy._wheel._watched == {}
+        assert self.proxy._deadlines._watched == {}
         self.clock.advance(1)
         assert self.clock.getDelayedCalls() == []
 

@@ -148,13 +148,13 @@ class Requests(SynchronousTestCase):
         reader = RequestReader(Limits(), open)
         self.assertTrue(reader.atStart())
         reader.feed(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\n")
-        self.assertTrue(reader.atEnd())
+        self.assertTrue(reader.ended)
         reader.feed(b"Host: a\r\n\r\n")
         self.assertEqual([head.target for head in opened], [b"/1"])
         reader.next()
         self.assertEqual([head.target for head in opened], [b"/1", b"/2"])
         reader.next()
-        self.assertEqual((reader.atStart(), reader.atEnd(), reader.inHead()), (True, False, True))
+        self.assertEqual((reader.atStart(), reader.ended, reader.inHead()), (True, False, True))
         reader.feed(b"G")
         self.assertEqual((reader.atStart(), reader.inHead()), (False, True))
 
@@ -167,9 +167,9 @@ class Requests(SynchronousTestCase):
         reader.feed(b"\n")
         self.assertTrue(reader.atStart())
         reader.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        self.assertTrue(reader.atEnd())
+        self.assertTrue(reader.ended)
         reader.next()
-        self.assertTrue(reader.atEnd())
+        self.assertTrue(reader.ended)
 
     def test_redirect(self) -> None:
         first, second = Taker(), Taker()
@@ -225,7 +225,7 @@ class Responses(SynchronousTestCase):
         self.assertEqual(taker.interim[1].fields, b"\r\nLink: </a>")
         self.assertIsNone(reader.head)
         reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab")
-        self.assertTrue(reader.atEnd())
+        self.assertTrue(reader.ended)
         self.assertEqual((taker.body, taker.finished), (b"ab", True))
 
     def test_untilClose(self) -> None:

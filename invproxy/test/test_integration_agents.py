@@ -127,7 +127,7 @@ class AgentsTests(IntegrationTestCase):
         self.assertEqual(proxy.get(f"/{id}"), (200, f"I am {id}".encode()))
 
     def assertRefused(self, agent: Agent) -> None:
-        agent.waitFor("does not accept this agent's credentials for this backend")
+        agent.waitFor("refuses this agent, retrying: it answered 40[13]: ")
 
     def test_tokens(self) -> None:
         """

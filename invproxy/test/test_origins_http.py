@@ -47,7 +47,7 @@ class HTTPArrivals(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.reader.feed(data)
-        if self.reader.atEnd():
+        if self.reader.ended:
             self.reader.next()
 
     def readConnectionLost(self) -> None:

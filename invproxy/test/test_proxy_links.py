@@ -52,7 +52,7 @@ class LinksCase(SynchronousTestCase):
         Nothing is remembered of what is over.
         """
         self.assertEqual(len(self.bench.access.links), 0)
-        self.assertEqual(self.bench.access.links._wheel._watched, {})
+        self.assertEqual(self.bench.access.links._deadlines._watched, {})
         self.assertEqual(self.bench.proxy.mailboxes.exchanges, {})
 
 

@@ -364,4 +364,4 @@ class ClockTests(BenchCase):
             self.assertAnswered(client)
         bench.poll().leave()
         bench.ask().leave()
-        self.assertEqual(bench.proxy._wheel._watched, {})
+        self.assertEqual(bench.proxy._deadlines._watched, {})

@@ -412,7 +412,7 @@ class DrainTests(TunnelCase):
             self.assertEqual(len(bench.proxy.tunnels), 0)
             self.assertEqual(bench.proxy.tunnels._counts, {})
             self.assertEqual(bench.proxy.tunnels._places, {})
-            self.assertEqual(len(bench.proxy._wheel._watched), 0)
+            self.assertEqual(len(bench.proxy._deadlines._watched), 0)
             self.assertEqual(bench.network.connections, [])
             self.assertEmpty(bench)
 

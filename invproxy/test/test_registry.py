@@ -370,7 +370,7 @@ class ChangingTests(RegistryCase):
         A record goes, and its tokens and uses with it.
         """
         self.registry.see("web")
-        self.registry.useToken(token())
+        self.registry.useToken("web", "ci")
         self.done(self.registry.delete("web"))
         self.assertIsNone(self.registry.get("web"))
         self.assertIsNone(self.registry.findToken(token().digest))
@@ -601,7 +601,7 @@ class LastUseTests(RegistryCase):
         """
         self.clock.advance(5)
         self.registry.see("web")
-        self.registry.useToken(token())
+        self.registry.useToken("web", "ci")
         self.assertEqual(self.registry.get("web"), backend(lastUsed=NOW + 5))
         self.assertEqual(self.registry.list(), [backend(lastUsed=NOW + 5)])
         self.assertEqual(self.registry.tokensOf("web"), [token(lastUsed=NOW + 5)])
@@ -613,7 +613,7 @@ class LastUseTests(RegistryCase):
         self.registry.see("web")
         self.clock.advance(5)
         self.registry.see("web")
-        self.registry.useToken(token())
+        self.registry.useToken("web", "ci")
         self.clock.advance(4.9)
         self.assertEqual(self.touches(), 0)
         self.clock.advance(0.1)
@@ -630,7 +630,8 @@ class LastUseTests(RegistryCase):
         Of what there is not, no use is kept.
         """
         self.registry.see("x")
-        self.registry.useToken(token("x"))
+        self.registry.useToken("x", "ci")
+        self.registry.useToken("web", "none")
         uses = self.registry._uses
         self.assertEqual((uses.backends, uses.tokens), ({}, {}))
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -658,7 +659,7 @@ class LastUseTests(RegistryCase):
         self.store.failure = FULL
         for id in ("web", "x"):
             self.registry.see(id)
-        self.registry.useToken(token())
+        self.registry.useToken("web", "ci")
         for _ in range(3):
             self.clock.advance(10)
         self.assertEqual(self.touches(), 3)
@@ -677,7 +678,7 @@ class LastUseTests(RegistryCase):
         """
         self.store.holds = True
         self.registry.see("web")
-        self.registry.useToken(token())
+        self.registry.useToken("web", "ci")
         self.clock.advance(10)
         deleted = self.begin(self.registry.delete("web"))
         self.assertEqual([held.name for held in self.store.calls], ["touch", "deleteBackend"])
@@ -716,7 +717,7 @@ class LifeTests(RegistryCase):
         ):
             self.assertIn(words, self.refused(work, Unavailable))
         self.registry.see("web")
-        self.registry.useToken(token())
+        self.registry.useToken("web", "ci")
 
     def test_beforeStart(self) -> None:
         """

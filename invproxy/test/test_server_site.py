@@ -425,14 +425,14 @@ class DeadlineTests(ServerTestCase):
 
     def test_notKept(self) -> None:
         """
-        The wheel does not hold on to connections that are gone.
+        The deadlines do not hold on to connections that are gone.
         """
         client, played = self.ask(GET, PORT + 1)
         played.reply()
         client.close()
         self.network.pump()
         self.assertGone()
-        self.assertEqual(self.site.wheel._watched, {})
+        self.assertEqual(self.site.deadlines._watched, {})
 
 
 class ConnectionsTests(ServerTestCase):

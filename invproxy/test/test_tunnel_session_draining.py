@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from invproxy.http1.framing import CHUNKED
-from invproxy.proxy.tunneling import ProxySession, Tunnels
+from invproxy.proxy.tunneling import ProxySession
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.test.tunnelcase import KEY, OK, UPGRADE, Case, Pair, Proxy, RawAgent, RawProxy
 from invproxy.wire.frames import (
     GOAWAY,
@@ -195,7 +196,7 @@ class Draining(Case):
         pair = Pair()
         pair.agent.life.drain()
         client = pair.ask(b"POST", framing=CHUNKED, body=b"x" * 10000, end=False)
-        pair.proxy.pauseSending()
+        pair.proxy.outbox.pause()
         client.body_.write(b"x" * 40000)
         self.assertTrue(client.uploadHeld)
         pair.settle()

@@ -617,8 +617,8 @@ class Exchanges(Case):
             stream.abort(GONE)
             for session in (self.pair.proxy, self.pair.agent):
                 session.bytesReceived(b"anything")
-                session.pauseSending()
-                session.resumeSending()
+                session.outbox.pause()
+                session.outbox.resume()
                 session.linkLost("again")
                 session.life.drain()
                 session.life.close(1000, "again")

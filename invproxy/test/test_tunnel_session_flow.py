@@ -180,8 +180,8 @@ class Flow(Case):
         client, asked = self.exchange(b"POST", framing=CHUNKED)
         asked.respond()
         self.pair.settle()
-        self.pair.agent.pauseSending()
-        self.pair.proxy.pauseSending()
+        self.pair.agent.outbox.pause()
+        self.pair.proxy.outbox.pause()
         before = self.pair.agentEnd.total, self.pair.proxyEnd.total
         for _ in range(QUEUE // 4096):
             self.assertFalse(asked.isPaused or client.uploadHeld)
@@ -190,8 +190,8 @@ class Flow(Case):
         self.assertTrue(asked.isPaused and client.uploadHeld)
         self.pair.clock.advance(0)
         self.assertEqual((self.pair.agentEnd.total, self.pair.proxyEnd.total), before)
-        self.pair.agent.resumeSending()
-        self.pair.proxy.resumeSending()
+        self.pair.agent.outbox.resume()
+        self.pair.proxy.outbox.resume()
         self.pair.settle()
         self.assertFalse(asked.isPaused or client.uploadHeld)
         self.assertEqual((client.body, asked.body), (b"a" * QUEUE, b"b" * QUEUE))
@@ -203,17 +203,17 @@ class Flow(Case):
         for trailers in (b"", b"\r\nX: 1"):
             client, asked = self.exchange(b"POST", framing=CHUNKED)
             asked.respond()
-            self.pair.agent.pauseSending()
-            self.pair.proxy.pauseSending()
+            self.pair.agent.outbox.pause()
+            self.pair.proxy.outbox.pause()
             asked.answer.write(b"a" * 50000)
             asked.answer.finish(trailers)
             client.body_.write(b"b" * 50000)
             client.body_.finish(trailers)
             self.pair.settle()
             self.assertFalse(client.finished)
-            self.pair.proxy.resumeSending()
+            self.pair.proxy.outbox.resume()
             self.pair.settle()
-            self.pair.agent.resumeSending()
+            self.pair.agent.outbox.resume()
             self.pair.settle()
             self.assertEqual((client.body, client.trailers), (b"a" * 50000, trailers))
             self.assertEqual((asked.body, asked.ends), (b"b" * 50000, [trailers]))
@@ -226,14 +226,14 @@ class Flow(Case):
         client, asked = self.exchange()
         asked.respond()
         self.pair.settle()
-        self.pair.agent.pauseSending()
+        self.pair.agent.outbox.pause()
         asked.answer.write(b"a" * 50000)
         asked.answer.fail(Fault(ORIGIN_BAD_RESPONSE))
-        self.pair.agent.resumeSending()
+        self.pair.agent.outbox.resume()
         self.pair.settle()
         self.assertEqual(client.body, b"")
         self.assertIsNotNone(client.fault)
-        self.assertTrue(self.pair.agent.isFree)
+        self.assertTrue(self.pair.agent.outbox.isFree)
 
     def test_stalledStream(self) -> None:
         """
@@ -246,7 +246,7 @@ class Flow(Case):
             slowAsked.answer.write(b"x" * 16384)
         self.pair.settle()
         self.assertTrue(slowAsked.isPaused)
-        self.assertTrue(self.pair.agent.isFree)
+        self.assertTrue(self.pair.agent.outbox.isFree)
         client, asked = self.exchange()
         before = self.pair.agentEnd.total
         asked.reply(b"small")
@@ -270,18 +270,18 @@ class Flow(Case):
         raw = RawProxy(frame(HELLO, 0, Hello(window=1 << 30).encode()))
         bulky = [raw.request(number) for number in (1, 2, 3)]
         small = raw.request(4)
-        raw.session.pauseSending()
+        raw.session.outbox.pause()
         for asked in bulky:
             asked.respond()
             asked.answer.write(b"x" * (10 << 20))
         small.reply(b"small")
         raw.hear()
         # The link takes one write at a time.
-        raw.end.wrote = lambda size: raw.session.pauseSending()
+        raw.end.wrote = lambda size: raw.session.outbox.pause()
         before: dict[int, int] = {}
         writes = 0
         while (DATA, 4, LAST, b"small") not in raw.peer.frames:
-            raw.session.resumeSending()
+            raw.session.outbox.resume()
             raw.hear()
             writes += 1
             self.assertLess(writes, 50)
@@ -298,14 +298,14 @@ class Flow(Case):
         """
         raw = RawProxy(frame(HELLO, 0, Hello(window=1 << 30).encode()))
         asked = [raw.request(number) for number in (1, 2, 3)]
-        raw.session.pauseSending()
+        raw.session.outbox.pause()
         for each, size in zip(asked, (1 << 20, 100_000, 40_000), strict=True):
             each.respond()
             for _ in range((1 << 20) // size + 1):
                 each.answer.write(b"x" * size)
-        raw.end.wrote = lambda size: raw.session.pauseSending()
+        raw.end.wrote = lambda size: raw.session.outbox.pause()
         for _ in range(10):
-            raw.session.resumeSending()
+            raw.session.outbox.resume()
             raw.hear()
         sizes = [len(raw.peer.data(number)) for number in (1, 2, 3)]
         self.assertLess(max(sizes), 1.5 * min(sizes), sizes)
@@ -316,15 +316,15 @@ class Flow(Case):
         """
         raw = RawProxy(frame(HELLO, 0, Hello(window=1 << 30).encode()))
         asked = raw.request()
-        raw.session.pauseSending()
+        raw.session.outbox.pause()
         asked.respond()
         asked.answer.write(b"x" * (4 << 20))
         raw.hear()
-        raw.end.wrote = lambda size: raw.session.pauseSending()
+        raw.end.wrote = lambda size: raw.session.outbox.pause()
         before = raw.end.total
-        raw.session.resumeSending()
+        raw.session.outbox.resume()
         self.assertLess(raw.end.total - before, 2 * COLLECTED + 2 * PIECE)
-        self.assertFalse(raw.session.isFree)
+        self.assertFalse(raw.session.outbox.isFree)
 
     def test_boundedMemory(self) -> None:
         """
@@ -376,10 +376,10 @@ class Flow(Case):
         raw = RawProxy(frame(HELLO, 0, Hello(window=1 << 30).encode()))
         asked = raw.request()
         asked.respond()
-        raw.session.pauseSending()
+        raw.session.outbox.pause()
         size = 8 << 20
         asked.answer.write(Counted(size))
-        raw.session.resumeSending()
+        raw.session.outbox.resume()
         self.assertEqual(len(raw.hear().data(1)), size)
         self.assertLess(copied, 4 * size)
 
@@ -390,7 +390,7 @@ class Flow(Case):
         raw = RawProxy(frame(HELLO, 0, Hello(window=1 << 30).encode()))
         asked = raw.request()
         asked.respond()
-        raw.session.pauseSending()
+        raw.session.outbox.pause()
         left = 1000
 
         def produce() -> None:
@@ -401,7 +401,7 @@ class Flow(Case):
 
         asked.resumed = produce
         produce()
-        raw.session.resumeSending()
+        raw.session.outbox.resume()
         self.assertEqual(left, 0)
         self.assertEqual(len(raw.hear().data(1)), 40_000_000)
 
@@ -409,7 +409,7 @@ class Flow(Case):
         """
         An origin that has written much before C{open} returns is asked to pause then.
         """
-        self.pair.agent.pauseSending()
+        self.pair.agent.outbox.pause()
 
         def flood(asked: Asked) -> None:
             asked.respond()
@@ -481,7 +481,7 @@ class Flow(Case):
         A peer that asks for pongs and does not read them costs no memory: only the latest ping need be answered.
         """
         raw = RawAgent(Proxy())
-        raw.session.pauseSending()
+        raw.session.outbox.pause()
         before = raw.end.total
         ping = control(PING, b"p" * 125, KEY)
         for _ in range(100):

@@ -75,7 +75,7 @@ class Pings(Case):
                 proxy.clock.advance(0.25)
                 if pongs == 10:
                     raw.saw(control(PONG, b"", KEY))
-            heard = raw.session.heardAt
+            heard = raw.session.pulse.heardAt
             with capturedLogs() as events:
                 while len(proxy.tunnels):
                     proxy.clock.advance(0.25)
@@ -96,7 +96,7 @@ class Pings(Case):
         """
         raw = RawProxy(linkTimeout=6.0)
         asked = raw.request()
-        heard = raw.session.heardAt
+        heard = raw.session.pulse.heardAt
         while not raw.end.broken:
             raw.clock.advance(0.25)
             self.assertLessEqual(raw.clock.seconds(), heard + 6)
@@ -125,7 +125,7 @@ class Pings(Case):
         While the link does not keep up, nothing new is taken; it is when the link does again.
         """
         pair = Pair()
-        pair.proxy.pauseSending()
+        pair.proxy.outbox.pause()
         client = pair.ask()
         pair.settle()
         self.assertEqual((pair.origin.asked, pair.mailbox.counts()), ([], (1, 0)))

@@ -343,7 +343,7 @@ class AnyTunnel(RuleBasedStateMachine):
     def pacesLink(self, data: st.DataObject, side: str, pause: bool) -> None:
         link = self.drawLink(data)
         session = link.proxy if side == "proxy" else link.agent
-        (session.pauseSending if pause else session.resumeSending)()
+        (session.outbox.pause if pause else session.outbox.resume)()
         (self.paused.add if pause else self.paused.discard)((id(link), side))
 
     @rule(
@@ -432,7 +432,9 @@ class AnyTunnel(RuleBasedStateMachine):
         link.slot = self.slots
         link.connect()
         self.links = [
-            each for each in self.links if not (each.proxy._isClosed and each.agent._isClosed)
+            each
+            for each in self.links
+            if not (each.proxy.outbox.isClosed and each.agent.outbox.isClosed)
         ]
         self.links.append(link)
 
@@ -483,7 +485,7 @@ class AnyTunnel(RuleBasedStateMachine):
         self.memoryIsBounded()
 
     def isAlive(self, link: Pair) -> bool:
-        return not link.isCut and not link.proxy._isClosed and not link.agent._isClosed
+        return not link.isCut and not link.proxy.outbox.isClosed and not link.agent.outbox.isClosed
 
     def settled(self) -> None:
         """
@@ -496,7 +498,7 @@ class AnyTunnel(RuleBasedStateMachine):
             paused = {side for where, side in self.paused if where == id(link)}
             if not paused:
                 assert set(link.proxy.streams) == set(link.agent.streams)
-                assert link.proxy.isFree and link.agent.isFree
+                assert link.proxy.outbox.isFree and link.agent.outbox.isFree
             for number, stream in link.proxy.streams.items():
                 if number not in link.agent.streams:
                     continue
@@ -620,8 +622,8 @@ class AnyTunnel(RuleBasedStateMachine):
         """
         try:
             for link in self.links:
-                link.proxy.resumeSending()
-                link.agent.resumeSending()
+                link.proxy.outbox.resume()
+                link.agent.outbox.resume()
                 self.paused.clear()
             self.settle(None)
             for asking in self.askings:

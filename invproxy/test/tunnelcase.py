@@ -15,6 +15,7 @@ from zope.interface import implementer
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunneler import AgentSession, TunnelLost
 from invproxy.clocks import Clocks
+from invproxy.deadlines import Deadlines
 from invproxy.errors import (
     CLIENT_GONE,
     Fault,
@@ -24,9 +25,9 @@ from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
-from invproxy.proxy.tunneling import ProxySession, Tunnels
+from invproxy.proxy.tunneling import ProxySession
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.test.helpers import FakePeer, RecordingAnswer, requestHead
-from invproxy.timers import Wheel
 from invproxy.wire.frames import (
     DATA,
     HELLO,
@@ -274,7 +275,7 @@ class Proxy:
     def __init__(self, limits: Limits = DEFAULT_LIMITS, timeout: float = 15.0) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.wheel = Wheel(self.clock)
+        self.deadlines = Deadlines(self.clock)
         self.mailboxes = Mailboxes(self.clock)
         self.mailbox = self.mailboxes.visit("web")
         self.tunnels = Tunnels(10)
@@ -292,7 +293,7 @@ class Proxy:
             self.mailbox,
             end,
             self.clock,
-            self.wheel,
+            self.deadlines,
             self.limits,
             self.timeout,
         )
@@ -330,7 +331,7 @@ class Proxy:
             requestHead(method, target, fields or [], framing=framing),
             client,
             clock=self.clock,
-            wheel=self.wheel,
+            deadlines=self.deadlines,
             clocks=Clocks(),
             ended=ended,
             endUser=user,
@@ -368,7 +369,7 @@ class Pair(Proxy):
     ) -> None:
         super().__init__(limits, timeout)
         self.origin = FakeOrigin()
-        self.agentWheel = Wheel(self.clock)
+        self.agentDeadlines = Deadlines(self.clock)
         self.settings = AgentSettings(linkTimeout=agentTimeout, **settings)
         self.slot = 0
         self.isCut = False
@@ -385,7 +386,7 @@ class Pair(Proxy):
         self.proxy = self.session(self.proxyEnd)
         self.agentEnd = AgentEnd()
         self.agent = AgentSession(
-            self.clock, self.agentWheel, self.origin, self.settings, instance, self.slot
+            self.clock, self.agentDeadlines, self.origin, self.settings, instance, self.slot
         )
         self.agent.ready.addErrback(lambda failure: failure.trap(TunnelLost) and None)
         self.agent.begin(self.agentEnd)
@@ -580,11 +581,11 @@ class RawProxy:
     def __init__(self, greeting: bytes = GREETING, **settings: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.wheel = Wheel(self.clock)
+        self.deadlines = Deadlines(self.clock)
         self.origin = FakeOrigin()
         self.end = AgentEnd()
         self.session = AgentSession(
-            self.clock, self.wheel, self.origin, AgentSettings(**settings), "agent", 0
+            self.clock, self.deadlines, self.origin, AgentSettings(**settings), "agent", 0
         )
         self.session.ready.addErrback(lambda failure: failure.trap(TunnelLost) and None)
         self.session.begin(self.end)

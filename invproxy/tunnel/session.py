@@ -1,20 +1,20 @@
 """
-A tunnel over a connection that has become a WebSocket: frames in both directions, and what keeps it alive.
+A tunnel over a connection that has become a WebSocket: what is received on it, and what becomes of it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from invproxy.deadlines import Deadlines
 from invproxy.errors import AGENT_LOST, CODES, Fault
-from invproxy.timers import Wheel
 from invproxy.tunnel.life import GOING_AWAY, INTERNAL, makeLife
-from invproxy.tunnel.pings import Pings
+from invproxy.tunnel.outbox import Outbox
 from invproxy.tunnel.printable import printable
+from invproxy.tunnel.pulse import Pulse
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import Turn
 from invproxy.wire.frames import (
@@ -23,15 +23,12 @@ from invproxy.wire.frames import (
     END,
     GOAWAY,
     HELLO,
-    LAST,
-    OVERHEAD,
     REQUEST,
     RESET,
     RESPONSE,
     FrameError,
     FrameReader,
     frame,
-    header,
     numberFrame,
     parseNumber,
     trailersOf,
@@ -46,25 +43,14 @@ from invproxy.wire.websocket import (
     Keys,
     MessageDecoder,
     Violation,
-    binaryHeader,
     closePayload,
-    control,
-    mask,
 )
 from invproxy.wire.windows import Budget
 
 _log = Logger(namespace="invproxy.tunnel")
 
-_MOST_COLLECTED: Final = 65536
-"""Bytes of bodies that are collected in a turn before they are written."""
-
 _CLOSING: Final = 2.0
 """Seconds for which the end of the link is awaited once we have closed the tunnel."""
-
-_LATE: Final = 0.5
-"""Seconds by which a deadline may be noticed late, so that it is set by so much earlier."""
-
-_LAST: Final = bytes((LAST,))
 
 S = TypeVar("S", bound=Stream)
 
@@ -76,13 +62,12 @@ class Session(Generic[S]):
     @ivar hello: what we said of ourselves.
     @ivar peer: what the peer said of itself, once it has.
     @ivar isReady: whether streams may be opened.
-    @ivar isFree: whether what is sent goes out at once, as nothing waits before it.
-    @ivar isPaused: whether the link does not keep up.
     @ivar granted: how many bytes may be sent on a new stream.
     @ivar streams: those that are open, by their numbers.
     @ivar last: the highest number of a stream so far.
     @ivar closeCode: the close code with which either side has closed it, or 0.
-    @ivar heardAt: when something came from the peer last, in seconds on the clock.
+    @ivar outbox: what goes out through it.
+    @ivar pulse: the peer's signs of life.
     @ivar budget: what the windows may grow by.
     """
 
@@ -92,49 +77,33 @@ class Session(Generic[S]):
         self,
         clock: IReactorTime,
         turn: Turn,
-        wheel: Wheel,
+        deadlines: Deadlines,
         hello: Hello,
         *,
         isClient: bool,
         timeout: float,
-        keys: Keys | None = None,
     ) -> None:
         """
         @param clock: what tells the time.
         @param turn: what collects what is written.
-        @param wheel: what watches the deadlines.
+        @param deadlines: what watches the deadlines.
         @param hello: what to say of ourselves.
         @param isClient: whether we are the client of the WebSocket, whose payload is masked.
         @param timeout: seconds without a sign of life after which the link is dead.
-        @param keys: gives masking keys.
         """
         self.clock = clock
         self.hello = hello
         self.peer: Hello | None = None
         self.isReady = False
-        self.isFree = True
         self.granted = 0
         self.streams: dict[int, S] = {}
         self.last = 0
         self.closeCode = 0
+        self.outbox = Outbox(turn, Keys() if isClient else None)
+        self.pulse = Pulse(timeout, clock.seconds(), asksFirst=isClient)
         self.budget = Budget()
-        self.heardAt = clock.seconds()
-        self._turn = turn
-        self._wheel = wheel
-        self._keys = (keys or Keys()) if isClient else None
-        self._timeout = timeout - _LATE
-        self._began = 0.0
-        # The client asks first, so that in the rule only one of the two does.
-        self._quiet = timeout / 3 if isClient else timeout / 2
-        self._pings = Pings()
-        self._out: list[bytes | memoryview] = []
-        self._outSize = 0
-        self._latest: Stream | None = None  # whose header was written last
-        self._latestAt = 0
-        self.isPaused = False
-        self._ring: deque[Stream] = deque()
-        self._isSending = False
-        self._isClosed = self._isLinkEnded = False
+        self._deadlines = deadlines
+        self._isLinkEnded = False
         self._frames = FrameReader(self.frameReceived, hello.head)
         self.payloadReceived = self._frames.feed
         self._messages = MessageDecoder(self, masked=not isClient)
@@ -146,22 +115,22 @@ class Session(Generic[S]):
         """
         Begin: the link stands.
         """
-        self.heardAt = self._began = self.clock.seconds()
-        self.put(frame(HELLO, 0, self.hello.encode()))
-        self._wheel.watch(self, self.heardAt + self._quiet)
+        self.outbox.put(frame(HELLO, 0, self.hello.encode()))
+        self._deadlines.watch(self, self.pulse.begin(self.clock.seconds()))
 
     def bytesReceived(self, data: bytes) -> None:
         """
         Take bytes from the link.
         """
-        if self._isClosed:
+        if self.outbox.isClosed:
             return
-        self.heardAt = self.clock.seconds()
+        self.pulse.heardAt = self.clock.seconds()
         try:
             self._messages.feed(data)
-        except (FrameError, Violation) as error:
-            code = error.code if isinstance(error, Violation) else PROTOCOL_ERROR
-            self.life.close(code, error.reason if isinstance(error, Violation) else str(error))
+        except Violation as error:
+            self.life.close(error.code, error.reason)
+        except FrameError as error:
+            self.life.close(PROTOCOL_ERROR, str(error))
         except Exception:
             _log.failure("a tunnel failed on what it received")
             self.life.close(INTERNAL, "something went wrong here")
@@ -172,7 +141,7 @@ class Session(Generic[S]):
 
         @param reason: why, for the log.
         """
-        self._wheel.forget(self)
+        self._deadlines.forget(self)
         self.life.lose(reason)
 
     def linkEnded(self, reason: str) -> None:
@@ -187,144 +156,13 @@ class Session(Generic[S]):
     def _endLink(self) -> None:
         if not self._isLinkEnded:
             self._isLinkEnded = True
-            self.closeLink()
-
-    def pauseSending(self) -> None:
-        """
-        Take note that the link does not keep up.
-        """
-        self.isPaused = True
-        self.isFree = False
-
-    def resumeSending(self) -> None:
-        """
-        Take note that the link takes more.
-        """
-        self.isPaused = False
-        self._sendWaiting()
-
-    def writeLink(self, data: bytes) -> None:
-        """
-        Write to the link.
-        """
-        raise NotImplementedError
-
-    def closeLink(self) -> None:
-        """
-        End the link once everything is written.
-        """
-        raise NotImplementedError
+            self.outbox.link.finish()
 
     def abortLink(self) -> None:
         """
         End the link now.
         """
         raise NotImplementedError
-
-    # What is sent.
-
-    def put(self, *pieces: bytes) -> None:
-        """
-        Send a whole frame, this turn.
-        """
-        if self._isClosed:
-            return
-        if not self._out:
-            self._turn.enlist(self)
-        self._out += pieces
-
-    def putHead(self, stream: Stream, data: bytes) -> None:
-        """
-        Send a RESPONSE.
-        """
-        if self._isClosed:
-            return
-        out = self._out
-        if not out:
-            self._turn.enlist(self)
-        self._latest = stream
-        self._latestAt = len(out)
-        out += (header(len(data), stream.number, RESPONSE, 0), data)
-
-    def putData(self, stream: Stream, data: bytes | memoryview, size: int) -> None:
-        """
-        Send a frame of a body.
-        """
-        if self._isClosed:
-            return
-        out = self._out
-        if not out:
-            self._turn.enlist(self)
-        self._latest = stream
-        self._latestAt = len(out)
-        out += (header(size, stream.number, DATA, 0), data)
-        self._outSize += size
-        if self._outSize > _MOST_COLLECTED:
-            self.flush()
-
-    def markLast(self, stream: Stream) -> bool:
-        """
-        Mark the frame that was sent last as the last of its stream, if it is one of this stream and not written yet.
-        """
-        if self._latest is not stream:
-            return False
-        self._latest = None
-        out = self._out
-        at = self._latestAt
-        out[at] = bytes(out[at][: OVERHEAD - 1]) + _LAST
-        return True
-
-    def flush(self) -> None:
-        """
-        Write what was collected, as one message.
-        """
-        out = self._out
-        if not out:
-            return
-        if self._keys is None:
-            message = b"".join(out)
-            message = binaryHeader(len(message)) + message
-        else:
-            key = self._keys()
-            data = b"".join(out)
-            message = binaryHeader(len(data), key) + mask(data, key)
-        out.clear()
-        self._outSize = 0
-        self._latest = None
-        self.writeLink(message)
-
-    def schedule(self, stream: Stream) -> None:
-        """
-        Give a stream its turns, until it has nothing left to send or no credit.
-        """
-        self._ring.append(stream)
-        self.isFree = False
-        self._sendWaiting()
-
-    def hasQueue(self) -> bool:
-        """
-        Say whether another stream waits for its turn.
-        """
-        return bool(self._ring)
-
-    def _sendWaiting(self) -> None:
-        if self._isSending:
-            return  # a source that has been asked for more gave it at once
-        self._isSending = True
-        ring = self._ring
-        try:
-            while ring and not self.isPaused:
-                stream = ring.popleft()
-                if stream.sendNext():
-                    ring.append(stream)
-        finally:
-            self._isSending = False
-            self.isFree = not (ring or self.isPaused or self._isClosed)
-
-    def _sendControl(self, opcode: int, payload: bytes) -> None:
-        if not self._isClosed:
-            self.flush()
-            self.writeLink(control(opcode, payload, self._keys() if self._keys else b""))
 
     # What is received: messages.
 
@@ -333,18 +171,17 @@ class Session(Generic[S]):
             raise FrameError("a message that ends within a frame")
 
     def pinged(self, payload: bytes) -> None:
-        if not self.isPaused:  # who does not read our answers shall not make us keep them
-            self._sendControl(PONG, payload)
+        if not self.outbox.isPaused:  # who does not read our answers shall not make us keep them
+            self.outbox.sendControl(PONG, payload)
 
     def ponged(self, payload: bytes) -> None:
-        self._pings.receive(payload, self.heardAt)
-        self.budget.roundTrip = self._pings.roundTrip
+        self.budget.roundTrip = self.pulse.answered(payload)
 
     def closed(self, code: int, reason: str) -> None:
-        if self._isClosed:
+        if self.outbox.isClosed:
             return
         self.closeCode = code
-        self._sendControl(CLOSE, closePayload(code if code != NO_STATUS else GOING_AWAY))
+        self.outbox.sendControl(CLOSE, closePayload(code if code != NO_STATUS else GOING_AWAY))
         self._endLink()
         self.life.lose(f"the peer closed it: {printable(reason) or 'no reason given'} ({code})")
 
@@ -414,12 +251,12 @@ class Session(Generic[S]):
 
     def sayGoAway(self) -> None:
         self.isReady = False
-        self.put(numberFrame(GOAWAY, 0, self.last, b"stopping"))
+        self.outbox.put(numberFrame(GOAWAY, 0, self.last, b"stopping"))
         if not self.streams:
             self._awaitEmpty()
 
     def leave(self) -> None:
-        self.put(numberFrame(GOAWAY, 0, self.last, b"stopping"))
+        self.outbox.put(numberFrame(GOAWAY, 0, self.last, b"stopping"))
         self.shut(GOING_AWAY, "stopping")
 
     def turnAway(self, last: int) -> None:
@@ -438,18 +275,16 @@ class Session(Generic[S]):
 
     def shut(self, code: int, reason: str) -> None:
         self.closeCode = code
-        self._sendControl(CLOSE, closePayload(code, reason))
-        self._isClosed = True
+        self.outbox.sendControl(CLOSE, closePayload(code, reason))
+        self.outbox.close()
         self._endLink()
-        self._wheel.forget(self)
-        self._wheel.watch(self, self.clock.seconds() + _CLOSING)
+        self._deadlines.forget(self)
+        self._deadlines.watch(self, self.clock.seconds() + _CLOSING)
         self.end(reason)
 
     def end(self, reason: str) -> None:
-        self.isReady = self.isFree = False
-        self._isClosed = True
-        self._ring.clear()
-        self._out.clear()
+        self.isReady = False
+        self.outbox.close()
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             stream.isOpen = False
@@ -482,22 +317,21 @@ class Session(Generic[S]):
 
     def checkDeadline(self, now: float) -> float:
         """
-        See whether the peer is still there; see L{invproxy.timers.Watched}.
+        See whether the peer is still there; see L{invproxy.deadlines.Watched}.
         """
-        if self._isClosed:
+        if self.outbox.isClosed:
             self.abortLink()
             return 0.0
-        silent = now - self.heardAt
-        if silent >= self._timeout or (self.peer is None and now >= self._began + self._timeout):
+        pulse = self.pulse
+        isGreeted = self.peer is not None
+        if pulse.isLost(now, isGreeted=isGreeted):
             self.abortLink()
-            what = "nothing" if self.peer is not None else "no HELLO"
-            self.life.lose(f"{what} came for {self._timeout + _LATE:g} s")
+            what = "nothing" if isGreeted else "no HELLO"
+            self.life.lose(f"{what} came for {pulse.timeout:g} s")
             return 0.0
-        if silent >= self._quiet or (self.streams and now >= self._pings.sentAt + self._quiet):
+        if pulse.isToAsk(now, isBusy=bool(self.streams)):
             self._ping()
-        return min(
-            max(self.heardAt, self._pings.sentAt) + self._quiet, self.heardAt + self._timeout
-        )
+        return pulse.nextLook()
 
     def _ping(self) -> None:
-        self._sendControl(PING, self._pings.send(self.clock.seconds()))
+        self.outbox.sendControl(PING, self.pulse.ask(self.clock.seconds()))

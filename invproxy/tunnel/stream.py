@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from invproxy.errors import Fault
 from invproxy.wire.frames import (
     CREDIT,
+    DATA,
     END,
     LAST,
     MOST_CREDIT,
@@ -41,6 +42,8 @@ class Stream:
     What both ends of a stream have in common. Each role says where a body comes from and where one goes.
 
     @ivar number: what it is called in frames.
+    @ivar session: its tunnel.
+    @ivar outbox: that of its tunnel.
     @ivar isOpen: whether it is one of its tunnel's streams; nothing is sent or passed on any more when it is not.
     """
 
@@ -56,6 +59,7 @@ class Stream:
         "_window",
         "isOpen",
         "number",
+        "outbox",
         "session",
     )
 
@@ -65,6 +69,7 @@ class Stream:
         @param number: what it is called in frames.
         """
         self.session = session
+        self.outbox = session.outbox
         self.number = number
         self.isOpen = True
         self._credit = session.granted
@@ -84,10 +89,10 @@ class Stream:
         Send a piece of a body, now or when there is credit and room for it.
         """
         size = len(data)
-        session = self.session
-        if size <= self._credit and session.isFree and not self._queued:
+        outbox = self.outbox
+        if size <= self._credit and outbox.isFree and not self._queued:
             self._credit -= size
-            session.putData(self, data, size)
+            outbox.putPart(self, DATA, data, size)
         elif size:
             self._enqueue(data, size)
 
@@ -104,7 +109,7 @@ class Stream:
     def _schedule(self) -> None:
         if self._credit and not self._isScheduled and self.isOpen:
             self._isScheduled = True
-            self.session.schedule(self)
+            self.outbox.schedule(self)
 
     def sendNext(self) -> bool:
         """
@@ -115,7 +120,7 @@ class Stream:
         queue = self._queue
         if queue and self.isOpen:
             data = queue.popleft()
-            most = _PIECE if self.session.hasQueue() else _MOST_AT_ONCE
+            most = _PIECE if self.outbox.hasQueue() else _MOST_AT_ONCE
             size = min(len(data), most, self._credit)
             if size < len(data):
                 view = memoryview(data)
@@ -123,7 +128,7 @@ class Stream:
                 data = view[:size]
             self._credit -= size
             self._queued -= size
-            self.session.putData(self, data, size)
+            self.outbox.putPart(self, DATA, data, size)
             if queue and self._credit:
                 return True
             if not queue and self._ending:
@@ -138,12 +143,12 @@ class Stream:
         """
         Hold back the source while the link does not keep up, though what it sends needs no credit.
         """
-        if self.session.isPaused and not self._sourcePaused:
+        if self.outbox.isPaused and not self._sourcePaused:
             self._sourcePaused = True
             self.pauseSource()
         if self._sourcePaused and not self._isScheduled:
             self._isScheduled = True
-            self.session.schedule(self)
+            self.outbox.schedule(self)
 
     def addCredit(self, credit: int) -> None:
         """
@@ -170,9 +175,9 @@ class Stream:
 
     def _sendEnd(self) -> None:
         if self._trailers:
-            self.session.put(frame(END, self.number, linesOf(self._trailers), LAST))
-        elif not self.session.markLast(self):
-            self.session.put(frame(END, self.number, b"", LAST))
+            self.outbox.put(frame(END, self.number, linesOf(self._trailers), LAST))
+        elif not self.outbox.markLast(self):
+            self.outbox.put(frame(END, self.number, b"", LAST))
         self.lastSent()
 
     # The body that comes in.
@@ -199,9 +204,9 @@ class Stream:
         if flags & LAST:
             self.deliverEnd(b"")
         else:
-            credit = window.consume(size, self.session.heardAt, isHeld=self._isHeld)
+            credit = window.consume(size, self.session.pulse.heardAt, isHeld=self._isHeld)
             if credit:
-                self.session.put(numberFrame(CREDIT, self.number, credit))
+                self.outbox.put(numberFrame(CREDIT, self.number, credit))
 
     def hold(self) -> None:
         """
@@ -218,7 +223,7 @@ class Stream:
             if self._window is not None and self.isOpen:
                 credit = self._window.consume(0, self.session.clock.seconds())
                 if credit:
-                    self.session.put(numberFrame(CREDIT, self.number, credit))
+                    self.outbox.put(numberFrame(CREDIT, self.number, credit))
 
     # The end.
 
@@ -228,7 +233,7 @@ class Stream:
         """
         if self.isOpen:
             text = f"{fault.code.name} {fault.detail}".encode()[:1000]
-            self.session.put(frame(RESET, self.number, text, LAST))
+            self.outbox.put(frame(RESET, self.number, text, LAST))
             self.close()
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ class Watched(Protocol):
     """
     Something with deadlines; hashed by identity.
 
-    @ivar askedAt: for the L{Wheel} alone: when it will ask next, or 0.
+    @ivar askedAt: for the L{Deadlines} alone: when it will ask next, or 0.
     """
 
     askedAt: float
@@ -35,7 +35,7 @@ class Watched(Protocol):
         """
 
 
-class Wheel:
+class Deadlines:
     """
     Asks many L{Watched} about their deadlines, up to one C{resolution} late and never early.
     """
@@ -60,7 +60,7 @@ class Wheel:
         """
         Ask it at some time, unless it will be asked before that anyway.
 
-        @param when: seconds on the wheel's clock.
+        @param when: seconds on the clock.
         """
         if not watched.askedAt:
             self._watched[watched] = None
@@ -75,6 +75,12 @@ class Wheel:
         """
         watched.askedAt = 0.0
         self._watched.pop(watched, None)
+
+    def count(self) -> int:
+        """
+        Count those that are watched.
+        """
+        return len(self._watched)
 
     def _schedule(self) -> None:
         if self._call is not None:

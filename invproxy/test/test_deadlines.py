@@ -1,5 +1,5 @@
 """
-The wheel that watches deadlines.
+Deadlines by the thousand.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.deadlines import Deadlines
 from invproxy.test.messages import examples
-from invproxy.timers import Wheel
 
 
 class Watched:
@@ -35,15 +35,15 @@ class Watched:
         return self._answer(now)
 
 
-class WheelTests(SynchronousTestCase):
+class DeadlinesTests(SynchronousTestCase):
     """
-    L{Wheel}.
+    L{Deadlines}.
     """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000.1)
-        self.wheel = Wheel(self.clock, 0.25)
+        self.deadlines = Deadlines(self.clock, 0.25)
 
     def run_(self, seconds: float) -> None:
         self.clock.pump([0.01] * int(seconds * 100))
@@ -55,7 +55,7 @@ class WheelTests(SynchronousTestCase):
         for wait in (0.01, 0.24, 0.25, 0.26, 1.0, 7.77):
             watched = Watched(self.clock)
             when = self.clock.seconds() + wait
-            self.wheel.watch(watched, when)
+            self.deadlines.watch(watched, when)
             self.run_(wait + 1)
             (asked,) = watched.asked
             self.assertGreaterEqual(asked, when)
@@ -70,10 +70,10 @@ class WheelTests(SynchronousTestCase):
         """
         clock = Clock()
         clock.advance(start)
-        wheel = Wheel(clock, resolution)
+        deadlines = Deadlines(clock, resolution)
         all = [(Watched(clock), start + wait) for wait in waits]
         for watched, when in all:
-            wheel.watch(watched, when)
+            deadlines.watch(watched, when)
         calls = 0
         while pending := clock.getDelayedCalls():
             clock.advance(pending[0].getTime() - clock.seconds())
@@ -89,7 +89,7 @@ class WheelTests(SynchronousTestCase):
         It is asked again when it says so.
         """
         watched = Watched(self.clock, lambda now: now + 2 if now < 1005 else 0.0)
-        self.wheel.watch(watched, 1001.0)
+        self.deadlines.watch(watched, 1001.0)
         self.run_(20)
         self.assertEqual(len(watched.asked), 3)
 
@@ -98,7 +98,7 @@ class WheelTests(SynchronousTestCase):
         A deadline in the past is asked about soon, and does not stop the clock.
         """
         watched = Watched(self.clock, lambda now: now - 5 if now < 1001 else 0.0)
-        self.wheel.watch(watched, 999.0)
+        self.deadlines.watch(watched, 999.0)
         self.run_(2)
         self.assertIn(len(watched.asked), (4, 5))
 
@@ -107,9 +107,9 @@ class WheelTests(SynchronousTestCase):
         A later deadline changes nothing, an earlier one does.
         """
         watched = Watched(self.clock)
-        self.wheel.watch(watched, 1005.0)
-        self.wheel.watch(watched, 1010.0)
-        self.wheel.watch(watched, 1002.0)
+        self.deadlines.watch(watched, 1005.0)
+        self.deadlines.watch(watched, 1010.0)
+        self.deadlines.watch(watched, 1002.0)
         self.run_(3)
         self.assertEqual(len(watched.asked), 1)
         self.run_(20)
@@ -121,10 +121,10 @@ class WheelTests(SynchronousTestCase):
         """
         watched = Watched(self.clock)
         gone = weakref.ref(watched)
-        self.wheel.watch(watched, 1300.0)
-        self.wheel.watch(watched, 1002.0)
-        self.wheel.forget(watched)
-        self.wheel.forget(watched)
+        self.deadlines.watch(watched, 1300.0)
+        self.deadlines.watch(watched, 1002.0)
+        self.deadlines.forget(watched)
+        self.deadlines.forget(watched)
         self.assertEqual(watched.asked, [])
         del watched
         gc.collect()
@@ -137,9 +137,9 @@ class WheelTests(SynchronousTestCase):
         After that it may be watched anew.
         """
         watched = Watched(self.clock)
-        self.wheel.watch(watched, 1001.0)
-        self.wheel.forget(watched)
-        self.wheel.watch(watched, 1003.0)
+        self.deadlines.watch(watched, 1001.0)
+        self.deadlines.forget(watched)
+        self.deadlines.watch(watched, 1003.0)
         self.run_(2)
         self.assertEqual(watched.asked, [])
         self.run_(2)
@@ -152,12 +152,12 @@ class WheelTests(SynchronousTestCase):
         second = Watched(self.clock)
 
         def endSecond(now: float) -> float:
-            self.wheel.forget(second)
+            self.deadlines.forget(second)
             return 0.0
 
         first = Watched(self.clock, endSecond)
-        self.wheel.watch(first, 1001.0)
-        self.wheel.watch(second, 1001.0)
+        self.deadlines.watch(first, 1001.0)
+        self.deadlines.watch(second, 1001.0)
         self.run_(5)
         self.assertEqual((len(first.asked), len(second.asked)), (1, 0))
 
@@ -168,13 +168,13 @@ class WheelTests(SynchronousTestCase):
         second = Watched(self.clock)
 
         def moveSecond(now: float) -> float:
-            self.wheel.forget(second)
-            self.wheel.watch(second, 1003.0)
+            self.deadlines.forget(second)
+            self.deadlines.watch(second, 1003.0)
             return 0.0
 
         first = Watched(self.clock, moveSecond)
-        self.wheel.watch(first, 1001.0)
-        self.wheel.watch(second, 1001.0)
+        self.deadlines.watch(first, 1001.0)
+        self.deadlines.watch(second, 1001.0)
         self.run_(5)
         (asked,) = second.asked
         self.assertGreaterEqual(asked, 1003.0)
@@ -188,10 +188,10 @@ class WheelTests(SynchronousTestCase):
             raise RuntimeError("no")
 
         first, second = Watched(self.clock, fail), Watched(self.clock)
-        self.wheel.watch(first, 1001.0)
-        self.wheel.watch(second, 1001.0)
+        self.deadlines.watch(first, 1001.0)
+        self.deadlines.watch(second, 1001.0)
         later = Watched(self.clock)
-        self.wheel.watch(later, 1002.0)
+        self.deadlines.watch(later, 1002.0)
         self.run_(3)
         self.assertEqual((len(second.asked), len(later.asked)), (1, 1))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
@@ -201,7 +201,7 @@ class WheelTests(SynchronousTestCase):
         Nothing is scheduled while nothing is watched.
         """
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.wheel.watch(Watched(self.clock), 1001.0)
+        self.deadlines.watch(Watched(self.clock), 1001.0)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.run_(2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -218,18 +218,18 @@ class WheelTests(SynchronousTestCase):
 
         for number in (3, 1, 2):
             watched = Watched(self.clock, partial(note, number))
-            self.wheel.watch(watched, 1000.0 + number)
+            self.deadlines.watch(watched, 1000.0 + number)
         self.clock.advance(3600)
         self.assertEqual(order, [1, 2, 3])
 
     def test_stop(self) -> None:
         """
-        After L{Wheel.stop} nobody is asked; it may begin anew.
+        After L{Deadlines.stop} nobody is asked; it may begin anew.
         """
         watched = Watched(self.clock)
-        self.wheel.watch(watched, 1001.0)
-        self.wheel.stop()
+        self.deadlines.watch(watched, 1001.0)
+        self.deadlines.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.wheel.watch(watched, 1002.0)
+        self.deadlines.watch(watched, 1002.0)
         self.run_(3)
         self.assertEqual(len(watched.asked), 1)

@@ -1,0 +1,121 @@
+"""
+C{invproxy exchanges}.
+"""
+
+from __future__ import annotations
+
+from invproxy.cli.exchanges import size
+from invproxy.test.clicase import CommandTestCase
+from invproxy.test.rawcalls import Bench
+
+
+class ExchangesTests(CommandTestCase):
+    """
+    What is under way, for people and for programs.
+    """
+
+    hasRegistry = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bench = Bench(maxPending=5)
+        self.network = self.bench.network
+        self.mailboxes = self.bench.proxy.mailboxes
+        self.serve()
+
+    def test_table(self) -> None:
+        """
+        A line that sums up, and one for each, the oldest first.
+        """
+        self.bench.tunnel(streams=1)
+        self.bench.ask(b"POST", b"/one?a=b", b"Content-Length: 2048\r\n", b"a" * 2048)
+        self.bench.advance(3)
+        self.bench.ask(target=b"/two")
+        summary, headings, first, second = self.run_("exchanges").splitlines()
+        self.assertTrue(summary.startswith("2 requests under way, "), summary)
+        self.assertIn(" files open", summary)
+        self.assertEqual(headings.split()[:4], ["ID", "AGE", "IDLE", "STATE"])
+        self.assertEqual(
+            first.split()[1:],
+            [
+                "3",
+                "s",
+                "3",
+                "s",
+                "fetched",
+                "tunnel",
+                "web",
+                "-",
+                "2.0",
+                "KiB",
+                "0",
+                "B",
+                "POST",
+                "/one",
+            ],
+        )
+        self.assertEqual(second.split()[5:8], ["queued", "-", "web"])
+        self.assertTrue(second.endswith("GET /two"))
+
+    def test_none(self) -> None:
+        """
+        No table without entries.
+        """
+        (summary,) = self.run_("exchanges").splitlines()
+        self.assertTrue(summary.startswith("0 requests under way, "), summary)
+
+    def test_nearlyFull(self) -> None:
+        """
+        Tables that will soon refuse are told of, on stderr.
+        """
+        self.bench.fetch(b"0")
+        for _ in range(3):
+            self.bench.ask()
+        self.assertEqual(self.invoke("exchanges").stderr, "")
+        self.bench.ask()
+        self.assertEqual(self.invoke("exchanges").stderr, "pending is nearly full: 4 of 5\n")
+
+    def test_json(self) -> None:
+        """
+        All pages in one object.
+        """
+        self.bench.fetch(b"0")
+        for _ in range(3):
+            self.bench.ask()
+        found = self.json("exchanges")
+        self.assertEqual(len(found["exchanges"]), 3)
+        self.assertEqual(found["totals"]["queued"], 3)
+        self.assertTrue(found["tables"])
+
+    def test_pages(self) -> None:
+        """
+        More than there are on one page.
+        """
+        self.bench = Bench(maxPending=2000)
+        self.network = self.bench.network
+        self.mailboxes = self.bench.proxy.mailboxes
+        self.serve()
+        self.bench.fetch(b"0")
+        for _ in range(1001):
+            self.bench.ask()
+        self.assertEqual(len({each["id"] for each in self.json("exchanges")["exchanges"]}), 1001)
+
+    def test_stranger(self) -> None:
+        """
+        Something else that answers with JSON is no crash.
+        """
+        said = self.fails(1, "exchanges", "--admin", "http://127.0.0.1:8080")
+        self.assertIn("is not the admin API", said)
+
+    def test_size(self) -> None:
+        """
+        Sizes in the largest unit that fits.
+        """
+        for count, text in (
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (10240, "10 KiB"),
+            (5 << 30, "5.0 GiB"),
+        ):
+            self.assertEqual(size(count), text)
