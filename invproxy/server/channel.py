@@ -283,20 +283,19 @@ class Channel(Protocol):
             self._stream = None
         if self._over:
             return
-        site = self.site
         if self.closing:
             # Of what is pipelined behind it, none is answered, but to close upon unread bytes would be a reset.
-            if self._reader.rest or (site.closing and not self.secure):
+            if self._reader.rest or (self.site.closing and not self.secure):
                 self.linger()
             else:
                 self.close()
             return
-        if site.closing:
+        if self.site.closing:
             self.refuseMore()
         self._uploadPaused = self._flooded = False
         if self._readingPaused:
             self._adjustReading()
-        self._await(site.idleTimeout, Channel.close)
+        self._await(self.site.idleTimeout, Channel.close)
         if self._busy:
             return
         reader = self._reader
@@ -412,8 +411,7 @@ class Channel(Protocol):
 
     def drain(self) -> None:
         """
-        Close once the present answer is out. A client that is not asking may be just about to, as it was a moment ago:
-        what it asks within that moment is answered, and it never meets a reset.
+        Close once the present answer is out, or, as a client may be about to ask, a moment after the last one.
         """
         self.closing = True
         reader = self._reader
@@ -421,15 +419,13 @@ class Channel(Protocol):
         if self._over or self._stream is not None or not isIdle:
             return
         waits = self._since + _LAST_ASKED - self.site.clock.seconds()
-        if self.isAgent:
-            self.close()
-        elif waits > 0:
+        if waits > 0 and not self.isAgent:
             self._await(waits, Channel._part)
         else:
             self._part()
 
     def _part(self) -> None:
-        if self.secure:
+        if self.secure or self.isAgent:
             self.close()
             self._await(_PARTING, Channel.abort)
         else:  # not upon bytes that are just coming
