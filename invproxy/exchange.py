@@ -26,7 +26,7 @@ from invproxy.clocks import (
     deadlinesOf,
 )
 from invproxy.deadlines import Deadlines
-from invproxy.errors import AGENT_LOST, Code, Fault
+from invproxy.errors import AGENT_LOST, QUEUE_TIMEOUT, Code, Fault
 from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
@@ -66,10 +66,12 @@ class Exchange:
     @ivar id: what names it towards agents; not to be guessed.
     @ivar head: the head of the request, as it goes to the backend.
     @ivar endUser: who the client authenticated as, or empty.
+    @ivar session: by what the client is known, if that may end before the exchange does.
     @ivar began: when it came, in seconds on the clock.
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
     @ivar since: when it entered its state.
+    @ivar waitsSince: since when it waits for an agent: since it came, or since the last agent that had begun was lost.
     @ivar takenAt: when an agent first took it, or -1.
     @ivar stirredAt: when a byte of a body came last, either way, or could come again after a pause.
     @ivar fetches: how many times its request was fetched.
@@ -109,11 +111,13 @@ class Exchange:
         "mailbox",
         "answer",
         "sent",
+        "session",
         "since",
         "state",
         "stirredAt",
         "takenAt",
         "upgraded",
+        "waitsSince",
     )
 
     def __init__(
@@ -148,8 +152,9 @@ class Exchange:
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
+        self.session: object = None
         self._seconds = deadlines.seconds
-        self.began = self.since = self.stirredAt = self._seconds()
+        self.began = self.since = self.stirredAt = self.waitsSince = self._seconds()
         self.state = QUEUED
         self.takenAt = -1.0
         self.fetches = 0
@@ -299,6 +304,7 @@ class Exchange:
         if self.state == FETCHED and not self.hasLifeline:
             self.carrier = None
             if self.body.isHeld():
+                self.waitsSince = self._seconds()
                 self.claim(None)
             else:
                 self.fail(Fault(AGENT_LOST))
@@ -341,13 +347,31 @@ class Exchange:
         Queue again what was not fetched; what was, only while nothing can go wrong by that, and only for an agent that
         waits already, so that nobody waits long for an agent that will not come back.
         """
+        queue = self._clocks.queue
+        if self.state == CLAIMED and queue and self._seconds() >= self.began + queue:
+            # Or an agent that claims and never fetches would have it wait for ever.
+            self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
+            return
         if self.fetches and not (
             self.fetches < _MOST_FETCHES and self.head.isReplayable() and self.mailbox.hasWaiters()
         ):
             self.fail(Fault(AGENT_LOST))
             return
+        now = self._seconds()
+        if self.state == FETCHED:
+            self.waitsSince = now
+        elif self._clocks.queue and now >= self.waitsSince + self._clocks.queue:
+            # While agents ask that do not fetch, it is never seen waiting.
+            self.failWaiting()
+            return
         self._enter(QUEUED)
         self.mailbox.requeue(self)
+
+    def failWaiting(self) -> None:
+        """
+        Take note that no agent has come for too long.
+        """
+        self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
 
     # The client's end.
 

@@ -332,9 +332,11 @@ class IMetrics(Interface):
         @param backend: the ID of the backend that it serves.
         """
 
-    def connectionRefused() -> None:
+    def connectionRefused(error: str) -> None:
         """
-        A connection was closed before anything was read, as there were far too many.
+        A connection was closed without an answer.
+
+        @param error: the code of the reason.
         """
 
 

@@ -125,7 +125,7 @@ class Tally:
         self._received = 0
         self._sent = 0
         self._tunnels = 0
-        self._refused = 0
+        self._refused: dict[str, int] = dict.fromkeys(CODES, 0)
 
     def requestEnded(self, status: int, error: str, sent: int, duration: float) -> None:
         self._statuses[status // 100] += 1
@@ -150,10 +150,10 @@ class Tally:
         if self._also is not None:
             self._also.callFailed(error)
 
-    def connectionRefused(self) -> None:
-        self._refused += 1
+    def connectionRefused(self, error: str) -> None:
+        self._refused[error] += 1
         if self._also is not None:
-            self._also.connectionRefused()
+            self._also.connectionRefused(error)
 
     def tunnelBegan(self, backend: str) -> None:
         self._tunnels += 1
@@ -186,6 +186,12 @@ class Tally:
                 "code",
                 self._agentsErrors,
             ),
+            (
+                "invproxy_connections_refused",
+                "Connections that were closed without an answer, by the code of the reason.",
+                "code",
+                self._refused,
+            ),
         ):
             family = CounterMetricFamily(name, text, labels=[label])
             for value, count in counts.items():
@@ -204,11 +210,6 @@ class Tally:
                 self._sent,
             ),
             ("invproxy_tunnels_opened", "Tunnels that agents have opened.", self._tunnels),
-            (
-                "invproxy_connections_refused",
-                "Connections that were closed at once, as there were far too many.",
-                self._refused,
-            ),
         ):
             yield CounterMetricFamily(name, text, value=count)
         for name, text, histogram in (

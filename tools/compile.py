@@ -28,6 +28,8 @@ COPIED = (
     "twisted",
     "benchmarks",
     "chaos",
+    "soak",
+    "stage",
     "examples",
     "docs",
     "mypy.ini",

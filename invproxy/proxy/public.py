@@ -119,11 +119,14 @@ class PublicResource(StreamResource):
             agent=2 * settings.pollTimeout,
         )
 
-    def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
+    def serve(
+        self, head: RequestHead, answer: IAnswer, endUser: str = "", session: object = None
+    ) -> IUpload:
         """
         Answer one request.
 
         @param endUser: who has sent it, as far as others than trusted proxies know.
+        @param session: by what that is known, if that may end before the exchange does.
         """
         identifier = self._identifiers.draw()
         answer.identify(identifier, endUser)
@@ -181,6 +184,8 @@ class PublicResource(StreamResource):
             checkTrailers=self._checkTrusted if trusted else self._checkUntrusted,
             metrics=self._metrics,
         )
+        if session is not None:
+            exchange.session = session
         self._mailboxes.add(exchange)
         return exchange.body
 

@@ -133,6 +133,7 @@ class ProxyResource(StreamResource):
             clock,
             maxPending=settings.maxPending,
             maxBackends=settings.maxBackends,
+            maxLinks=settings.maxLinks,
             offlineAfter=settings.backendTimeout,
         )
         self.tunnels = Tunnels(settings.maxTunnels, metrics) if tunnels is None else tunnels
@@ -180,7 +181,7 @@ class ProxyResource(StreamResource):
             settings,
             self._deadlines,
             endUsers.visitors,
-            leadsToSignIn=bool(endUsers.pages),
+            sessions=endUsers.sessions,
             metrics=metrics,
         )
 
@@ -247,5 +248,7 @@ class ProxyResource(StreamResource):
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None
+        if isinstance(self._public, VisitedResource):
+            self._public.stop()
         self.tunnels.close()
         self._deadlines.stop()

@@ -35,8 +35,11 @@ from invproxy.proxy.polling import Guard
 from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
+from invproxy.refusals import Refusals
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
+from invproxy.server.accepting import guardPort
+from invproxy.server.crowd import Crowd, Room
 from invproxy.server.site import ignore
 
 _log = Logger(namespace="invproxy.proxy")
@@ -60,6 +63,8 @@ class Addresses:
 class ProxyService(Service):
     """
     An inverting proxy that listens on endpoints.
+
+    @ivar refusals: counts the connections that were closed without an answer.
     """
 
     def __init__(
@@ -117,12 +122,14 @@ class ProxyService(Service):
                 takesCertificates=bool(self._authorities),
             )
         self._settings = settings
+        tally = Tally(metrics) if adminListen or metrics is not None else None
+        self.refusals = Refusals(reactor, tally)
+        self._room = Room(settings.maxSockets)
         self._listen = {
             "public": listen,
             "agents": agentListen,
             "admin": [adminListen] if adminListen else [],
         }
-        tally = Tally(metrics) if adminListen or metrics is not None else None
         guard = Guard(OpenAgents(onlyOwnNames=onlyOwnNames))
         if self._access is not None:
             guard = self._access.guard
@@ -135,7 +142,6 @@ class ProxyService(Service):
             servesAgents=not agentListen,
             metrics=tally,
         )
-        self._tally = tally
         self._recorder = Recorder(accessLog, reactor, settings, self.resource.isAgentCall, tally)
         self._isObserved = accessLog is not None or tally is not None
         self._agents = ProxyResource(
@@ -164,7 +170,7 @@ class ProxyService(Service):
                 adminOrigin(admin, reactor),
                 reactor,
                 limits=settings.limits,
-                maxConnections=_MOST_ADMINISTRATORS,
+                crowd=self._crowd(_MOST_ADMINISTRATORS, _MOST_ADMINISTRATORS // 4),
                 name="admin_connections",
             ),
         }
@@ -176,7 +182,7 @@ class ProxyService(Service):
         self._outcome: Addresses | Failure | None = None
 
     def _includeIn(self, census: Census) -> None:
-        census.include(self._access, *self._sites.values())
+        census.include(self._access, self._room, *self._sites.values())
         census.count("deadlines", self._agents.deadlines)
         for kind, site in self._sites.items():
             census.count("adminConnections" if kind == "admin" else "clients", site.countClients)
@@ -195,12 +201,21 @@ class ProxyService(Service):
             limits=settings.limits,
             headTimeout=settings.headTimeout,
             idleTimeout=settings.idleTimeout,
-            maxConnections=settings.maxConnections,
+            crowd=self._crowd(settings.maxConnections, settings.mostPerAddress()),
+            minPace=settings.minPace,
             isAgentCall=resource.isAgentCall,
             streamEnded=self._recorder.record if self._isObserved else ignore,
             takesCertificates=takesCertificates,
             name=name,
-            metrics=self._tally,
+        )
+
+    def _crowd(self, most: int, mostOfOne: int) -> Crowd:
+        return Crowd(
+            self.refusals,
+            most,
+            mostOfOne=mostOfOne,
+            isShared=self._settings.isShared,
+            room=self._room,
         )
 
     def startService(self) -> None:
@@ -243,6 +258,7 @@ class ProxyService(Service):
                 except CannotListenError as error:
                     error.option = _OPTIONS[kind]  # type: ignore[attr-defined]
                     raise
+                guardPort(port, self._reactor, self.refusals)
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
         return Addresses(

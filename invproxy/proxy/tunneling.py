@@ -35,7 +35,7 @@ from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
 from invproxy.wire.frames import LAST, MOST_STREAMS, FrameError, requestFrame
-from invproxy.wire.handshake import accept
+from invproxy.wire.handshake import accept, claimOf
 from invproxy.wire.hello import Hello
 from invproxy.wire.poll import AGENTS_CODES, OUR_FEATURES, REQUEST_ID, USER_ID
 from invproxy.wire.windows import INITIAL
@@ -52,9 +52,6 @@ _AGENTS_CODES: Final = AGENTS_CODES | {
     "not-implemented",
 }
 """Why an origin may have refused a request, as the code of a RESET; with any other, the agent is taken for lost."""
-
-_MOST_INTERIMS: Final = 100
-"""Interim responses that one exchange may have."""
 
 _MOST_OUTER: Final = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
@@ -154,8 +151,9 @@ class ProxyStream(Stream):
             if flags & LAST:
                 raise FrameError(f"an interim RESPONSE as the last on stream {self.number}")
             self._interims += 1
-            if self._interims > _MOST_INTERIMS:
-                self._refuse(f"more than {_MOST_INTERIMS} interim responses")
+            most = self._tunnel.limits.interims
+            if self._interims > most:
+                self._refuse(f"more than {most} interim responses")
             elif (
                 not self._isHeld or head.status == 100
             ):  # else the client does not keep up with them
@@ -409,7 +407,7 @@ class TunnelResource(AgentResource):
             self._settings.limits,
             self._settings.linkTimeout,
         )
-        self.tunnels.add(session)
+        self.tunnels.add(session, claimOf(head))
         if self._links is not None:
             session.unlink = self._links.add(credential, session.cut, session.life.drain)
         answer.respond(accepted)

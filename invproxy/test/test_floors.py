@@ -41,6 +41,7 @@ FLOORS = (
         "steady",
         "discard",
         "passing",
+        "refusals",
         "clocks",
         "requestbody",
         "exchange",
@@ -63,11 +64,13 @@ FLOORS = (
     ("proxy.*", "agent.*", "admin.*"),
     # 5: assembly.
     (
+        "descriptors",
         "parsers",
         "options",
         "urls",
         "endpoints",
         "access_options",
+        "bound_options",
         "accesslog",
         "lifecycle",
         "visitor_options",

@@ -273,11 +273,12 @@ class TallyTests(MetricsCase):
         """
         self.start(settings=ProxySettings(maxConnections=1))
         site = self.bench.service._sites["public"]
-        site.clients = 1 + 64
+        site.crowd.count = 1 + 64
         address = IPv4Address("TCP", "127.0.0.1", 1)
         self.assertMoves(
             lambda: self.assertIsNone(site.buildProtocol(address)),
             "invproxy_connections_refused_total",
+            code="too-many-connections",
         )
 
     def test_upgraded(self) -> None:
@@ -526,8 +527,8 @@ class Notes:
     def tunnelBegan(self, backend: str) -> None:
         self.told.append(("tunnel", backend))
 
-    def connectionRefused(self) -> None:
-        self.told.append(("connection",))
+    def connectionRefused(self, error: str) -> None:
+        self.told.append(("connection", error))
 
 
 class Shown(Notes):

@@ -362,7 +362,7 @@ class ResponseTests(BenchCase):
             client.client.stopReading()
             call = bench.respond(identifier)
             call.chunk(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"1" * size)
-            paused = any(channel._writingPaused for channel in bench.site._channels)
+            paused = any(channel.isBehind for channel in bench.site._channels)
             if paused and not bench.proxy.mailboxes.exchanges:
                 return bench, client, call, size
         raise AssertionError("no size does it")

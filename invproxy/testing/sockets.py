@@ -206,10 +206,13 @@ class MemorySocket:
     def setsockopt(self, level: int, option: int, value: object) -> None:
         self._options[level, option] = value
 
-    def getsockopt(self, level: int, option: int) -> object:
+    def getsockopt(self, level: int, option: int, size: int = 0) -> object:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
             number, self._error = self._error, 0
             return number
+        if (level, option) == (socket.IPPROTO_TCP, getattr(socket, "TCP_INFO", None)):
+            # As in Linux, so far as anybody here wants to know: what the peer has acknowledged, and what came from it.
+            return struct.pack("=120xQQ", self._outgoing.carried, self._incoming.carried)
         return self._options.get((level, option), 0)
 
     def bind(self, address: Address | tuple[str, int, int, int]) -> None:
