@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.errors import Fault
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import Limits
 from invproxy.http1.readers import RequestReader, ResponseReader
@@ -215,6 +216,24 @@ class Responses(SynchronousTestCase):
     ) -> tuple[ResponseReader, Taker]:
         taker = Taker()
         return ResponseReader(Limits(), RequestHead(method, b"/", upgrade=upgrade), taker), taker
+
+    def test_interims(self) -> None:
+        """
+        Each response has so many interim ones before it, and not one more.
+        """
+        request = RequestHead(b"GET", b"/")
+        taker = Taker()
+        reader = ResponseReader(Limits(interims=2), request, taker)
+        early = b"HTTP/1.1 103 Early\r\n\r\n"
+        for _ in range(3):
+            for _ in range(2):
+                reader.feed(early)
+            reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            taker.head, taker.finished = None, False
+            reader.begin(request)
+        reader.feed(early * 2)
+        fault = self.assertRaises(Fault, reader.feed, early)
+        self.assertEqual(fault.detail, "more than 2 interim responses")
 
     def test_interim(self) -> None:
         reader, taker = self.reader()
