@@ -56,13 +56,17 @@ class Course:
         """
         return self.level() / self.warm - 1.0
 
-    def slope(self) -> float | None:
+    def slope(self, *, atLast: bool = False) -> float | None:
         """
         By how many bytes a second it has grown since then, by the line that fits best through the medians of
-        L{_SPAN} samples each: passwords take much memory while they
-        are checked. L{None} after too short a time.
+        L{_SPAN} samples each: passwords take much memory while they are checked.
+
+        @param atLast: since half of that time, to see whether growth comes to an end.
+        @return: L{None} after too short a time.
         """
         later = [sample for sample in self.samples if sample[0] > self.since]
+        if atLast:
+            del later[: len(later) // 2]
         spans = [later[at : at + _SPAN] for at in range(0, len(later) - _SPAN + 1, _SPAN)]
         if len(spans) < _LEAST_SPANS:
             return None

@@ -70,7 +70,7 @@ def plain(run: Run) -> str:
     )
     lines += table(
         "memory, MiB",
-        ("program", "after warm-up", "at the end", "%", "at most", "KiB/min"),
+        ("program", "after warm-up", "at the end", "%", "at most", "KiB/min", "in the last half"),
         (
             (
                 course.name,
@@ -79,6 +79,7 @@ def plain(run: Run) -> str:
                 f"{100 * course.growth():+.1f}",
                 _mebi(course.most()),
                 _slope(course.slope()),
+                _slope(course.slope(atLast=True)),
             )
             for course in run.memory.courses.values()
             if course.warm

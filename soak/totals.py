@@ -36,10 +36,10 @@ CACHES = {
     "tables: invproxy.tunnel.pings.Pings._roundTrips": 64,
     "tables: invproxy.wire.websocket.Keys._keys": 1024,
     "objects: twisted.internet.base.DelayedCall": 200,
-    # All that fail come from the same address here.
-    "objects: invproxy.auth.throttle._Record": 8,
-    "tables: invproxy.auth.throttle.Throttle._records": 8,
-    "tables: invproxy.auth.throttle._Record.failedAt": 80,
+    # At one address here; each who tries to sign in is one, and so is each token that was refused.
+    "objects: invproxy.auth.throttle._Record": 10_000,
+    "tables: invproxy.auth.throttle.Throttle._records": 10_000,
+    "tables: invproxy.auth.throttle._Record.failedAt": 100_000,
 }
 """
 What keeps on purpose what was seen, or is to be used, and how many entries it has at most. (The reactor lets go of
