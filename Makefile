@@ -1,10 +1,11 @@
 # Every target makes or refreshes its own virtual environment; nothing needs to be activated.
 #   make demo     proxy, agent and a small backend on this machine
-#   make test     everything that CI runs; or a part of it: lint, unit, integration, docs
+#   make test     everything that CI runs; or a part of it: lint, audit, unit, integration, docs
 #   make compiled a copy whose hot path is compiled to C, in build/compiled, and a wheel of it in dist/
 #   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
 #   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
+#   make soak     ten minutes of mixed traffic while agents come and go, of which nothing may be left; SOAK="--minutes 60"
 #   make faults   every fault once, at every moment of a request; FAULTS="--carrier poll" has half of it
 #   make fuzz     a minute of fuzzing of what reads the bytes of strangers; FUZZ="--seconds 600" has it longer
 
@@ -12,25 +13,29 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py))
+UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py soak/test_*.py))
 INTEGRATION := $(wildcard invproxy/test/test_integration*.py)
 modules = $(subst /,.,$(basename $(1)))
 # The arguments of trial: two workers suit the two cores of a small machine.
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit integration docs compiled test-compiled bench chaos faults fuzz clean packages
+.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos faults soak fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
-test: packages $(VENV)/installed-lint $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
-	@MAKE='$(MAKE)' $(BIN)/python .ci/steps lint unit integration docs
+test: packages $(VENV)/installed-lint $(VENV)/installed-audit $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
+	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak lint audit unit integration docs
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(VENV)/installed-audit
+	$(BIN)/python -m bandit -q -c pyproject.toml -r invproxy examples tools twisted .ci
+	$(BIN)/python tools/audit.py
 
 unit: $(VENV)/installed-test
 	$(BIN)/python -m twisted.trial $(TRIAL) $(call modules,$(UNIT))
@@ -56,6 +61,9 @@ bench: packages $(VENV)/installed-test $(if $(filter build/compiled,$(OF)),compi
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m chaos $(CHAOS)
+
+soak: $(VENV)/installed
+	$(BIN)/python -m soak $(SOAK)
 
 faults: $(VENV)/installed
 	$(BIN)/python -m chaos.matrix $(FAULTS)

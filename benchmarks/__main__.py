@@ -12,15 +12,29 @@ from pathlib import Path
 
 from benchmarks.programs import BenchmarkError, raiseFileLimit, require
 from benchmarks.report import Report, asJSON, machine, plain, readPage, replaceResults
-from benchmarks.suites import Plan, bulk, delay, idle, memory, requests, routes, sse, tls
+from benchmarks.suites import (
+    Plan,
+    auth,
+    bulk,
+    delay,
+    greedy,
+    idle,
+    memory,
+    requests,
+    routes,
+    sse,
+    tls,
+)
 from benchmarks.ways import CARRIERS
 
 SUITES = {
     "requests": requests.run,
+    "auth": auth.run,
     "bulk": bulk.run,
     "sse": sse.run,
     "memory": memory.run,
     "idle": idle.run,
+    "greedy": greedy.run,
     "tls": tls.run,
     "delay": delay.run,
     "routes": routes.run,

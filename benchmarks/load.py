@@ -95,7 +95,8 @@ def wrk(
     @raise BenchmarkError: if so many failed that the figures mean nothing.
     """
     script = stage.directory / "done.lua"
-    script.write_text(_DONE)
+    if not script.exists():  # another run may be reading it
+        script.write_text(_DONE)
     headers = [argument for each in (*way.fields, *fields) for argument in ("-H", each)]
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout=10s"]
     before = [cpuSeconds(program.pid) for program in programs]

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from attrs import evolve, frozen
 
 from chaos.handicap import FAILS, HANGS, Handicap
-from chaos.ledger import RIGHT
-from chaos.programs import Program
 from chaos.setting import BACKEND, Setting, feed, recordOf, starve
+from stage.programs import Program
+from stage.results import RIGHT
 
 Act = Callable[[Setting], Awaitable[None]]
 

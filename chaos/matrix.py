@@ -19,9 +19,7 @@ from pathlib import Path
 
 from attrs import asdict, evolve, frozen
 
-from chaos.journal import ANSWERED, BEGUN, WHOLE
-from chaos.ledger import RIGHT, Entry
-from chaos.programs import ChaosError, Program
+from chaos.ledger import Entry
 from chaos.rows import (
     ASKS,
     FAULTS,
@@ -33,6 +31,9 @@ from chaos.rows import (
     Fault,
 )
 from chaos.setting import BACKEND, HERE, Place, Setting
+from stage.journal import ANSWERED, BEGUN, WHOLE
+from stage.programs import Program, StageError
+from stage.results import RIGHT
 
 _MARGIN = 2.5
 """Seconds by which a busy machine may be late."""
@@ -169,7 +170,7 @@ class Matrix:
             if all(entries[number].timesBegun(BEGUN) for number in numbers if number in entries):
                 break
             if time.monotonic() > end:
-                raise ChaosError("the requests before a fault did not reach the origin")
+                raise StageError("the requests before a fault did not reach the origin")
             await asyncio.sleep(0.05)
         # Until answers and bodies are under way, too.
         await asyncio.sleep(1.0)
@@ -257,7 +258,7 @@ def _alone() -> None:
 def _do(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ChaosError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+        raise StageError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
 
 
 @contextmanager
@@ -418,7 +419,7 @@ def main() -> int:
             _do("ip", "link", "set", "lo", "up")
         carriers = [options.carrier] if options.carrier else [TUNNEL, POLL]
         rows, skipped = asyncio.run(run(carriers, options.fault, options.keep))
-    except (ChaosError, KeyboardInterrupt) as error:
+    except (StageError, KeyboardInterrupt) as error:
         sys.stderr.write(f"matrix: {error or 'ended by a signal'}\n")
         return 2
     wrong = [row for row in rows if row.wrong]

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from chaos import hits
-from chaos.asks import Ask
 from chaos.hits import Hit
-from chaos.ledger import CLOSED, CUT, REFUSED, RIGHT
 from chaos.setting import Clocks
+from stage.asks import Ask
+from stage.results import CLOSED, CUT, REFUSED, RIGHT
 
 _CLOCKS = Clocks()
 

@@ -18,13 +18,13 @@ from typing import Any
 
 from attrs import frozen
 
-from chaos.asks import Asker
+from chaos.asker import Asker
 from chaos.clients import Client, World
 from chaos.handicap import Handicap
-from chaos.journal import JournalReader
 from chaos.ledger import Entry, Ledger
-from chaos.programs import ChaosError, Program, freePorts
 from chaos.relay import Relay
+from stage.journal import JournalReader
+from stage.programs import Program, StageError, freePorts
 
 BACKEND, AGENT = "web", "near"
 
@@ -200,7 +200,7 @@ class Setting:
             "origin",
             [
                 *place.prefix,
-                *(sys.executable, "-m", "chaos.origin", BACKEND, str(origin), str(journal)),
+                *(sys.executable, "-m", "stage.origin", BACKEND, str(origin), str(journal)),
             ],
             room / "origin.log",
         )
@@ -226,7 +226,7 @@ class Setting:
         """
         Start everything.
 
-        @raise ChaosError: if something does not start.
+        @raise StageError: if something does not start.
         """
         await self.relay.start()
         self.origin.start()
@@ -238,12 +238,12 @@ class Setting:
             "POST", f"/api/backends/{BACKEND}/tokens", {"name": "one"}
         )
         if (status, minted) != (201, 201):
-            raise ChaosError(f"the backend could not be registered: {status}, {minted} {answer}")
+            raise StageError(f"the backend could not be registered: {status}, {minted} {answer}")
         self._token.write_text(answer["token"])
         self.agent.start()
         await self.agent.printed("agent ready: ", _START_TIME)
         if f"over {self._carrier}" not in self.agent.tail(5):
-            raise ChaosError(f"the agent has another carrier:\n{self.agent.tail(5)}")
+            raise StageError(f"the agent has another carrier:\n{self.agent.tail(5)}")
 
     async def proxyReady(self) -> None:
         """

@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.application.service import IService
+from twisted.logger import Logger
 
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tokenfile import TokenFile, isToken
+from invproxy.descriptors import HINT, raiseLimit, roomFor
 from invproxy.errors import ConfigError
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
 from invproxy.options import Option, TableOptions, Values, duration, number, switch
@@ -28,10 +30,15 @@ from invproxy.urls import forwardProxy, hostPort, httpProxyFor, isAuthority, ori
 
 PROGRAM = "invproxy-agent"
 
-TOKEN_VARIABLE = "INVPROXY_TOKEN"
+TOKEN_VARIABLE = "INVPROXY_TOKEN"  # noqa: S105  (the name of a variable)
 """The environment variable that holds the token itself, not a file's path."""
 
 _DEFAULTS = AgentSettings()
+
+_PER_EXCHANGE = 3
+"""Connections for one request: two with the proxy, where it is polled, and one with the origin."""
+
+_log = Logger()
 
 _isBackend = re.compile(r"[A-Za-z0-9\-._~:@/]{1,256}", re.ASCII).fullmatch
 
@@ -258,6 +265,29 @@ def planOf(options: TableOptions, environ: Mapping[str, str]) -> Plan:
     )
 
 
+def fitInto(plan: Plan, limit: int) -> Plan:
+    """
+    Take no more requests at once than there are file descriptors for. A request takes three by polls, and by a tunnel
+    one.
+
+    @param limit: how many descriptors the process may have; 0 where nobody knows.
+    """
+    settings = plan.settings
+    most = (roomFor(limit) - settings.polls - settings.connections) // _PER_EXCHANGE
+    if not limit or most >= settings.maxExchanges:
+        return plan
+    most = max(1, most)
+    _log.warn(
+        "{most} requests at once are taken instead of {usual}, as this process may have only"
+        " {limit} files open: {hint}.",
+        most=most,
+        usual=settings.maxExchanges,
+        limit=limit,
+        hint=HINT,
+    )
+    return evolve(plan, settings=evolve(settings, maxExchanges=most))
+
+
 def tokenOf(values: Values, environ: Mapping[str, str]) -> str | None:
     """
     The token, from a file or the environment, whichever source comes first.
@@ -380,7 +410,7 @@ def makeService(options: TableOptions) -> IService:
     running = cast(IReactorLifecycle, reactor)
     keepSteady(running)
     with refusing(PROGRAM, sys.__stderr__):
-        plan = planOf(options, os.environ)
+        plan = fitInto(planOf(options, os.environ), raiseLimit())
         # Costly to import, so not for a slip on the command line.
         from invproxy.agent.origins import HTTPOrigin
         from invproxy.agent.service import AgentService

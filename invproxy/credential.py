@@ -7,7 +7,7 @@ from __future__ import annotations
 from attrs import frozen
 
 OPEN = "open"
-TOKEN = "token"
+TOKEN = "token"  # noqa: S105  (a kind of credential)
 JWT = "jwt"
 CERTIFICATE = "certificate"
 

@@ -9,6 +9,7 @@ that are watched, four times a second, costs less than to keep them in order: ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -38,6 +39,8 @@ class Watched(Protocol):
 class Deadlines:
     """
     Asks many L{Watched} about their deadlines, up to one C{resolution} late and never early.
+
+    @ivar seconds: tells the time.
     """
 
     def __init__(self, clock: IReactorTime, resolution: float = 0.25) -> None:
@@ -45,16 +48,11 @@ class Deadlines:
         @param clock: what tells the time.
         @param resolution: seconds between two looks.
         """
+        self.seconds: Callable[[], float] = clock.seconds
         self._clock = clock
         self._resolution = resolution
         self._watched: dict[Watched, None] = {}
         self._call: IDelayedCall | None = None
-
-    def seconds(self) -> float:
-        """
-        Tell the time.
-        """
-        return self._clock.seconds()
 
     def watch(self, watched: Watched, when: float) -> None:
         """
@@ -86,12 +84,12 @@ class Deadlines:
         if self._call is not None:
             return
         # Looks are at multiples of the resolution; but the wait must be enough to move a clock.
-        wait = self._resolution - self._clock.seconds() % self._resolution
+        wait = self._resolution - self.seconds() % self._resolution
         self._call = self._clock.callLater(max(wait, self._resolution / 100), self._look)
 
     def _look(self) -> None:
         self._call = None
-        now = self._clock.seconds()
+        now = self.seconds()
         due = [watched for watched in self._watched if watched.askedAt <= now]
         due.sort(key=lambda watched: watched.askedAt)
         for watched in due:

@@ -33,6 +33,7 @@ SIGN_IN_FAILED = Code("sign-in-failed", 403, "Signing in did not work.")
 NO_BACKEND = Code("no-backend", 404, "There is no backend for this address.")
 METHOD_NOT_ALLOWED = Code("method-not-allowed", 405, "This method is not allowed here.")
 HEAD_TIMEOUT = Code("head-timeout", 408, "The request took too long to arrive.")
+TOO_SLOW = Code("too-slow", 408, "The request arrives, or its answer is taken, too slowly.")
 BODY_TOO_LARGE = Code("body-too-large", 413, "The request body is larger than allowed here.")
 TARGET_TOO_LONG = Code("target-too-long", 414, "The address is longer than allowed here.")
 EXPECTATION_FAILED = Code("expectation-failed", 417, "This expectation cannot be met.")
@@ -79,6 +80,12 @@ TOO_MANY_TUNNELS = Code(
     "The proxy has no room for more tunnels of this backend.",
     retryAfter=30,
 )
+TOO_MANY_LINKS = Code(
+    "too-many-links",
+    503,
+    "The proxy has no room for more connections of this backend's agents.",
+    retryAfter=5,
+)
 QUEUE_TIMEOUT = Code("queue-timeout", 504, "No agent took the request in time. Try again.")
 ORIGIN_TIMEOUT = Code("origin-timeout", 504, "The backend did not answer in time.")
 VERSION_NOT_SUPPORTED = Code("version-not-supported", 505, "Only HTTP/1.0 and HTTP/1.1 are served.")
@@ -89,6 +96,9 @@ CLIENT_GONE = Code("client-gone", 499, "The client went away before the answer."
 
 IDLE_TIMEOUT = Code("idle-timeout", 504, "No byte came either way for too long.")
 """Only after a response head, so that it is logged and the response cut, but never answered."""
+
+OUT_OF_DESCRIPTORS = Code("out-of-descriptors", 503, "The proxy has no room for more connections.")
+"""Never answered to anyone: the connection is closed before it could ask anything."""
 
 CODES: dict[str, Code] = {
     code.name: code for code in list(globals().values()) if isinstance(code, Code)

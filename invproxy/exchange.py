@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from invproxy.clocks import (
@@ -32,6 +31,7 @@ from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
 from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
+from invproxy.metrics import Tally
 from invproxy.requestbody import RequestBody
 
 _MOST_FETCHES: Final = 3
@@ -66,11 +66,13 @@ class Exchange:
     @ivar id: what names it towards agents; not to be guessed.
     @ivar head: the head of the request, as it goes to the backend.
     @ivar endUser: who the client authenticated as, or empty.
+    @ivar session: by what the client is known, if that may end before the exchange does.
     @ivar began: when it came, in seconds on the clock.
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
     @ivar since: when it entered its state.
     @ivar waitsSince: since when it waits for an agent: since it came, or since the last agent that had begun was lost.
+    @ivar takenAt: when an agent first took it, or -1.
     @ivar stirredAt: when a byte of a body came last, either way, or could come again after a pause.
     @ivar fetches: how many times its request was fetched.
     @ivar hasLifeline: whether the carrier will tell when its agent is lost.
@@ -90,6 +92,7 @@ class Exchange:
         "_clocks",
         "_ended",
         "_holder",
+        "_metrics",
         "_seconds",
         "_soonest",
         "_unclaimed",
@@ -108,9 +111,11 @@ class Exchange:
         "mailbox",
         "answer",
         "sent",
+        "session",
         "since",
         "state",
         "stirredAt",
+        "takenAt",
         "upgraded",
         "waitsSince",
     )
@@ -122,34 +127,36 @@ class Exchange:
         head: RequestHead,
         answer: IAnswer,
         *,
-        clock: IReactorTime,
         deadlines: Deadlines,
         clocks: Clocks,
         ended: Callable[[Exchange], None],
         endUser: str = "",
         maxBody: int = 0,
         checkTrailers: Callable[[bytes], bytes] | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param identifier: the ID.
         @param mailbox: where it is going to wait.
         @param head: the head of the request, as it goes to the backend.
         @param answer: the client's end.
-        @param clock: what tells the time.
-        @param deadlines: what watches its clocks.
+        @param deadlines: what tells the time, and watches its clocks.
         @param clocks: how long it may take for what.
         @param ended: called once, when it is done or has failed.
         @param endUser: who the client authenticated as.
         @param maxBody: how many bytes the body may have; 0 is any number.
         @param checkTrailers: makes the block of trailer fields that goes on of the one that came.
+        @param metrics: told of its end.
         """
         self.id = identifier
         self.mailbox = mailbox
         self.head = head
         self.endUser = endUser
-        self._seconds = clock.seconds
+        self.session: object = None
+        self._seconds = deadlines.seconds
         self.began = self.since = self.stirredAt = self.waitsSince = self._seconds()
         self.state = QUEUED
+        self.takenAt = -1.0
         self.fetches = 0
         self.hasLifeline = False
         self.expectsLifeline = False
@@ -164,6 +171,7 @@ class Exchange:
         self._soonest = clocks.soonest
         self._ended = ended
         self._holder: object = None
+        self._metrics = metrics
         self._unclaimed: Callable[[Exchange], None] | None = None
         self.sent = 0
         self.upgraded = False
@@ -251,6 +259,8 @@ class Exchange:
         self.fetches += 1
         self.carrier = carrier
         self._enter(FETCHED)
+        if self.takenAt < 0.0:
+            self.takenAt = self.since
         if self._answerPaused:
             carrier.pauseAnswer()
         self.body.deliver(carrier)
@@ -265,6 +275,8 @@ class Exchange:
         self.fetches += 1
         self.carrier = carrier
         self._enter(FETCHED)
+        if self.takenAt < 0.0:
+            self.takenAt = self.since
         if self._answerPaused:
             carrier.pauseAnswer()
         if self.head.framing == 0 and self.head.upgrade is None:
@@ -335,6 +347,11 @@ class Exchange:
         Queue again what was not fetched; what was, only while nothing can go wrong by that, and only for an agent that
         waits already, so that nobody waits long for an agent that will not come back.
         """
+        queue = self._clocks.queue
+        if self.state == CLAIMED and queue and self._seconds() >= self.began + queue:
+            # Or an agent that claims and never fetches would have it wait for ever.
+            self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
+            return
         if self.fetches and not (
             self.fetches < _MOST_FETCHES and self.head.isReplayable() and self.mailbox.hasWaiters()
         ):
@@ -465,6 +482,14 @@ class Exchange:
             carrier.abort(fault)
 
     def _end(self, state: int) -> None:
+        metrics = self._metrics
+        if metrics is not None:
+            began = self.began
+            metrics.exchangeEnded(
+                self.takenAt - began if self.takenAt >= 0.0 else -1.0,
+                self.since - began if self.state == RESPONDING else -1.0,
+                self.body.size,
+            )
         self._enter(state)
         self._deadlines.forget(self)
         self.body.close()

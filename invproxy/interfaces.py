@@ -11,7 +11,7 @@ back-pressure, and either side may break off::
            --- upload.pauseAnswer, upload.resumeAnswer ----------------------->
            <-- answer.pauseUpload, answer.resumeUpload ------------------------
 
-Rules that both sides keep, and that the contract suite in C{invproxy.test.test_origins} checks:
+Rules that both sides keep, and that the contract suite in C{invproxy.test.origincontract} checks:
 
  - C{inform} any number of times, then C{respond} once, C{write} any number of times, C{finish} once. C{fail} may come
    instead of any of them, and is the last call.
@@ -286,6 +286,57 @@ class IAccessLog(Interface):
         @param userAgent: the value of User-Agent, or C{b""}.
         @param requestID: the exchange's ID, or C{""}.
         @param error: the code with which it failed, or C{""}.
+        """
+
+
+class IMetrics(Interface):
+    """
+    What a proxy reports to. It is told of every request, in the thread of the reactor and with positional arguments:
+    it must not raise, nor wait, and had better be quick. L{invproxy.metrics.Tally} is one.
+
+    An application's own is told beside the proxy's. One that also has C{collect}, as collectors of prometheus_client
+    do, is shown at C{/metrics}.
+    """
+
+    def requestEnded(status: int, error: str, sent: int, duration: float) -> None:
+        """
+        A request of a client has ended, answered by an agent or by the proxy itself, or not at all.
+
+        @param status: the status of the response, or 0 if there was none.
+        @param error: the code of the error with which it was refused or has failed, one of
+            L{invproxy.errors.CODES}, or C{""}.
+        @param sent: how many bytes of the response's body were sent.
+        @param duration: how long it took, in seconds.
+        """
+
+    def exchangeEnded(waited: float, firstByte: float, received: int) -> None:
+        """
+        A request that has come as far as to wait for an agent has ended; just before C{requestEnded}.
+
+        @param waited: seconds until an agent first took it; below 0 if none did.
+        @param firstByte: seconds until the head of its response came; below 0 if none did.
+        @param received: how many bytes of its body have come.
+        """
+
+    def callFailed(error: str) -> None:
+        """
+        A call of an agent was refused, or has failed.
+
+        @param error: the code of the error.
+        """
+
+    def tunnelBegan(backend: str) -> None:
+        """
+        An agent has opened a tunnel.
+
+        @param backend: the ID of the backend that it serves.
+        """
+
+    def connectionRefused(error: str) -> None:
+        """
+        A connection was closed without an answer.
+
+        @param error: the code of the reason.
         """
 
 

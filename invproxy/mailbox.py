@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from attrs import define
@@ -15,9 +16,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from invproxy.errors import NO_BACKEND, TOO_MANY_BACKENDS, TOO_MANY_PENDING, Fault
+from invproxy.errors import (
+    NO_BACKEND,
+    TOO_MANY_BACKENDS,
+    TOO_MANY_LINKS,
+    TOO_MANY_PENDING,
+    Fault,
+)
 from invproxy.exchange import Exchange
-from invproxy.interfaces import IExchange, IMailbox, ITaker
+from invproxy.interfaces import IExchange, IMailbox, IPeer, ITaker
 from invproxy.tables import Table
 
 _NEW_SESSION: Final = 10.0
@@ -38,11 +45,14 @@ class Mailbox:
     @ivar backend: the backend's ID.
     """
 
-    def __init__(self, backend: str, clock: IReactorTime, maxPending: int = 1000) -> None:
+    def __init__(
+        self, backend: str, clock: IReactorTime, maxPending: int = 1000, maxLinks: int = 4000
+    ) -> None:
         """
         @param backend: the backend's ID.
         @param clock: what tells the time.
         @param maxPending: how many exchanges may wait.
+        @param maxLinks: how many connections its agents may have.
         """
         self.backend = backend
         self._clock = clock
@@ -53,6 +63,8 @@ class Mailbox:
         # In the order in which they were given something last.
         self._takers: dict[ITaker, None] = {}
         self._seen = clock.seconds()
+        self._maxLinks = maxLinks
+        self._links: set[IPeer] = set()
 
     def put(self, exchange: IExchange) -> None:
         if self._takers and not (self._queue or self._returned):
@@ -161,6 +173,20 @@ class Mailbox:
         self._seen = now
         return isNew
 
+    def link(self, peer: IPeer) -> None:
+        """
+        Take note of the connection of an agent, for as long as it stands.
+
+        @raise Fault: (too-many-links) if its agents have too many.
+        """
+        links = self._links
+        if peer in links or not peer.streams:  # a stock site counts nobody
+            return
+        if len(links) >= self._maxLinks:
+            raise Fault(TOO_MANY_LINKS, f"{self._maxLinks} connections of this backend's agents")
+        links.add(peer)
+        peer.whenLost(partial(links.discard, peer))
+
     def lastSeen(self) -> float:
         """
         When an agent was last there, in seconds on the clock: now, while one waits.
@@ -178,6 +204,12 @@ class Mailbox:
         Count the exchanges that wait, and the polls that wait.
         """
         return len(self._returned) + len(self._queue), len(self._waiters)
+
+    def countLinks(self) -> int:
+        """
+        Count the connections of its agents.
+        """
+        return len(self._links)
 
     def countTakers(self) -> int:
         """
@@ -199,12 +231,14 @@ class Mailboxes:
         *,
         maxPending: int = 1000,
         maxBackends: int = 1000,
+        maxLinks: int = 4000,
         offlineAfter: float = 300.0,
     ) -> None:
         """
         @param clock: what tells the time.
         @param maxPending: how many exchanges may wait for each backend.
         @param maxBackends: how many mailboxes there may be.
+        @param maxLinks: how many connections the agents of each backend may have.
         @param offlineAfter: seconds without a call after which a backend is offline.
         """
         self.exchanges: dict[str, Exchange] = {}
@@ -212,6 +246,7 @@ class Mailboxes:
         self._clock = clock
         self._maxPending = maxPending
         self._maxBackends = maxBackends
+        self._maxLinks = maxLinks
         self._offlineAfter = offlineAfter
         # In the order in which the sessions of their agents began.
         self._mailboxes: dict[str, Mailbox] = {}
@@ -235,7 +270,9 @@ class Mailboxes:
         if mailbox is None:
             if len(self._mailboxes) >= self._maxBackends:
                 self._evict()
-            mailbox = self._mailboxes[backend] = Mailbox(backend, self._clock, self._maxPending)
+            mailbox = self._mailboxes[backend] = Mailbox(
+                backend, self._clock, self._maxPending, self._maxLinks
+            )
         if mailbox.see():
             self._mailboxes[backend] = self._mailboxes.pop(backend)
         return mailbox
@@ -311,13 +348,17 @@ class Mailboxes:
 
     def tables(self) -> list[Table]:
         """
-        Tell how many mailboxes there are, and how many exchanges wait in the fullest.
+        Tell how many mailboxes there are, how many exchanges wait in the fullest, and how many connections the agents
+        have that have most.
         """
         most = self._maxBackends if self._maxBackends < sys.maxsize else None
-        fullest = max((mailbox.counts()[0] for mailbox in self._mailboxes.values()), default=0)
+        mailboxes = self._mailboxes.values()
+        fullest = max((mailbox.counts()[0] for mailbox in mailboxes), default=0)
+        links = max((mailbox.countLinks() for mailbox in mailboxes), default=0)
         return [
             Table("mailboxes", len(self._mailboxes), most),
             Table("pending", fullest, self._maxPending),
+            Table("links", links, self._maxLinks),
         ]
 
     def whenEmpty(self) -> Deferred[None]:

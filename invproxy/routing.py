@@ -186,6 +186,30 @@ def readings(path: bytes) -> frozenset[bytes]:
     return frozenset(found)
 
 
+def climbs(path: bytes) -> bool:
+    """
+    Say whether some server might take a path for one that leads out of where it begins, by more segments of C{..} than
+    there are others before them.
+
+    @param path: the path as it came.
+    """
+    if not _canBeReadTwice(path):
+        return False
+    for _ in range(_MOST_DECODINGS + 1):
+        for plain in (path, path.replace(b"\\", b"/")):
+            depth = 0
+            for segment in plain.split(b"/"):
+                name = segment.partition(b";")[0]
+                if name == b"..":
+                    depth -= 1
+                    if depth < 0:
+                        return True
+                elif name not in (b"", b"."):
+                    depth += 1
+        path = unquote_to_bytes(path)
+    return False
+
+
 _readingsOf: Final = lru_cache(maxsize=_MOST_READ)(readings)
 
 

@@ -26,13 +26,15 @@ from invproxy.access_options import (
 )
 from invproxy.accesslog import CombinedLog, JSONLog, openAccessLog
 from invproxy.admin.token import AdminToken
+from invproxy.bound_options import TABLE as BOUND_TABLE
+from invproxy.bound_options import boundsOf, fitInto
+from invproxy.descriptors import raiseLimit
 from invproxy.endpoints import checkEndpoint
 from invproxy.errors import ConfigError
-from invproxy.http1.limits import Limits
 from invproxy.issuer_options import TABLE as ISSUER_TABLE
 from invproxy.lifecycle import IReactorLifecycle, Lifecycle, refusing
-from invproxy.options import Option, TableOptions, Values, duration, number, switch
-from invproxy.parsers import choice, count, someSeconds, text, wholeSeconds
+from invproxy.options import Option, TableOptions, Values, duration, switch
+from invproxy.parsers import choice, someSeconds, text, wholeSeconds
 from invproxy.proxy.settings import ProxySettings
 from invproxy.steady import keepSteady
 from invproxy.visitor_options import TABLE as VISITOR_TABLE
@@ -223,48 +225,7 @@ TABLE = (
         "How long a tunnel may be silent before it counts as lost. Pings keep it from being so.",
         wholeSeconds,
     ),
-    number(
-        "max-pending",
-        _DEFAULTS.maxPending,
-        count(1),
-        "How many requests may wait for one backend.",
-        of="N",
-    ),
-    number(
-        "max-body",
-        _DEFAULTS.maxBody,
-        count(),
-        "How many bytes the body of a request may have; 0 is any number.",
-        of="BYTES",
-    ),
-    number(
-        "max-head",
-        _DEFAULTS.limits.head,
-        count(256, 1 << 20),
-        "How many bytes the head of a request or response may have.",
-        of="BYTES",
-    ),
-    number(
-        "max-connections",
-        _DEFAULTS.maxConnections,
-        count(1),
-        "How many clients may be connected; agents are not counted.",
-        of="N",
-    ),
-    number(
-        "max-backends",
-        _DEFAULTS.maxBackends,
-        count(1),
-        "How many backends are kept in open mode.",
-        of="N",
-    ),
-    number(
-        "max-tunnels",
-        _DEFAULTS.maxTunnels,
-        count(1),
-        "How many tunnels may serve one backend.",
-        of="N",
-    ),
+    *BOUND_TABLE,
     Option(
         "access-log",
         text,
@@ -326,13 +287,16 @@ class Plan:
     visitors: VisitorPlan = field(factory=VisitorPlan)
 
 
-def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -> Plan:
+def planOf(
+    options: TableOptions, environ: Mapping[str, str], reactor: object, descriptors: int = 0
+) -> Plan:
     """
     Understand the options.
 
     @param options: the command line.
     @param environ: the environment.
     @param reactor: what endpoints are made for; none listens yet.
+    @param descriptors: how many the process may have; 0 where nobody knows.
     @raise ConfigError: if any cannot be used, or they do not go together.
     """
     values = options.resolve(environ)
@@ -352,13 +316,14 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
     checkExposure(values, warnings)
     access = accessPlanOf(values, warnings)
     visitors = visitorPlanOf(values, warnings)
+    settings = fitInto(_settingsOf(values), descriptors, warnings)
     if values["user-header"] and values["trusted-proxies"] == TrustedProxies():
         warnings.append("--user-header has no effect without --trusted-proxies.")
     return Plan(
         values["listen"],
         values["agent-listen"],
         admins[0] if admins else None,
-        _settingsOf(values),
+        settings,
         tuple(warnings),
         values,
         adminTokenOf(values),
@@ -368,7 +333,6 @@ def planOf(options: TableOptions, environ: Mapping[str, str], reactor: object) -
 
 
 def _settingsOf(values: Values) -> ProxySettings:
-    head = values["max-head"]
     trusted = values["trusted-proxies"]
     return ProxySettings(
         pollTimeout=values["poll-timeout"],
@@ -380,12 +344,7 @@ def _settingsOf(values: Values) -> ProxySettings:
         backendTimeout=values["backend-timeout"],
         drainTimeout=values["drain-timeout"],
         linkTimeout=values["link-timeout"],
-        maxPending=values["max-pending"],
-        maxBody=values["max-body"],
-        maxConnections=values["max-connections"],
-        maxBackends=values["max-backends"],
-        maxTunnels=values["max-tunnels"],
-        limits=Limits(head=head, line=min(_DEFAULTS.limits.line, head)),
+        **boundsOf(values),
         trustedProxies=trusted.networks,
         trustUnixPeers=trusted.unix,
         userHeader=values["user-header"],
@@ -489,7 +448,7 @@ def makeService(options: TableOptions) -> IService:
     running = cast(IReactorServer, reactor)
     keepSteady(running)
     with refusing(PROGRAM, sys.__stderr__):
-        plan = planOf(options, os.environ, running)
+        plan = planOf(options, os.environ, running, raiseLimit())
         # Costly to import, so not for a slip on the command line.
         from invproxy.proxy.service import ProxyService
 

@@ -8,7 +8,8 @@ source has been changed.
     python tools/compile.py build/compiled           a copy that runs in the place of the checkout
     python tools/compile.py build/compiled --wheel   and a wheel of it in dist/
 
-What does not mean the same to mypyc: a bound of a slice is evaluated twice, so there must be no call in it.
+What does not mean the same to mypyc: a bound of a slice is evaluated twice, so there must be no call in it; and a name
+to which two C{except} clauses of a function bind different errors has the type of the first, so each has its own.
 
 It needs mypy, mypy-zope, setuptools, wheel, a C compiler and Python's headers.
 """
@@ -27,6 +28,8 @@ COPIED = (
     "twisted",
     "benchmarks",
     "chaos",
+    "soak",
+    "stage",
     "examples",
     "docs",
     "mypy.ini",
@@ -39,12 +42,12 @@ HOT = """
     accesslog
     admin/problems
     agent/tunneler agent/tunnelstream
-    auth/visitors
+    auth/approaches auth/visitors
     client/connection client/pool client/stream
     deadlines
     exchange
     http1/fields http1/forwarding http1/framing http1/heads http1/lines http1/marks http1/parsing http1/readers
-    mailbox passing
+    mailbox metrics passing
     proxy/personal proxy/polling proxy/public proxy/recorder proxy/root proxy/signin proxy/streams proxy/tunneling
     proxy/tunnels proxy/visiting
     requestbody

@@ -12,7 +12,7 @@ from benchmarks.procfs import peakBytes, residentBytes
 from benchmarks.programs import Stage
 from benchmarks.report import Report, Table
 from benchmarks.suites import Plan, inTurn, ratio
-from benchmarks.ways import Way, guarded, inverting, nginxOrigin, nginxReverse
+from benchmarks.ways import Way, guarded, nginxOrigin, nginxReverse
 
 CONNECTIONS = (1, 64, 256)
 
@@ -24,11 +24,6 @@ TARGETS = {
 
 PROCESSOR_TARGETS = {"tunnel": {64: 4.0}}
 """How many times nginx's processor time proxy and agent together may use for a request."""
-
-AUTHENTICATION_TARGETS = {"tunnel": {64: 1.10}}
-"""How many times the processor time of open mode a request may take whose sender and agent must be let in."""
-
-_OPEN = ", open mode"
 
 _MIB = 1 << 20
 _COLUMNS = (
@@ -54,11 +49,6 @@ def run(plan: Plan) -> Report:
         origin = nginxOrigin(stage)
         ways = [nginxReverse(stage, origin)]
         ways += [guarded(stage, origin, carrier) for carrier in plan.carriers]
-        ways += [
-            inverting(stage, origin, carrier, suffix=_OPEN)
-            for carrier in plan.carriers
-            if carrier in AUTHENTICATION_TARGETS
-        ]
         for way in ways:
             wrk(stage, way, "/1k", connections=16, seconds=1)
         failed = {way.name: 0 for way in ways}
@@ -109,16 +99,6 @@ def _check(
 ) -> None:
     nginx = runs[ways[0].name]
     for way in ways[1:]:
-        if way.name.endswith(_OPEN):
-            guardedName = way.name.removesuffix(_OPEN)
-            target = AUTHENTICATION_TARGETS[way.carrier].get(connections)
-            if target is not None:
-                ours, theirs = (
-                    [_processor(run) for run in runs[each]] for each in (guardedName, way.name)
-                )
-                name = f"{guardedName}: CPU, times that of open mode, {title}"
-                report.atMost(name, ratio(ours, theirs), target)
-            continue
         target = TARGETS[way.carrier].get(connections)
         if target is not None:
             value = _rateRatio(runs[way.name], nginx)

@@ -21,7 +21,7 @@ ID: Schema = {
 }
 """The ID of a backend."""
 
-TOKEN_NAME = r"^[0-9A-Za-z][0-9A-Za-z._@:\-]*$"
+TOKEN_NAME = r"^[0-9A-Za-z][0-9A-Za-z._@:\-]*$"  # noqa: S105  (a pattern of names)
 """What names a token."""
 
 _COUNT: Schema = {"type": "integer", "minimum": 0}

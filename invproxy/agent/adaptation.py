@@ -12,6 +12,12 @@ from invproxy.wire.poll import USER_ID
 
 _dropAuthorization = dropper(b"authorization")
 
+dropOwn = dropper(b"x-inverting-proxy-*", alike=True)
+"""
+Drop from a header or trailer section what only the proxy and its agents may say: no proxy passes it on from a client,
+and what the origin gets is up to this agent's settings, whatever a proxy sends.
+"""
+
 
 def adapt(head: RequestHead, endUser: bytes, settings: AgentSettings) -> RequestHead:
     """

@@ -21,7 +21,7 @@ from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import requestLineFault
-from invproxy.wire.handshake import ClientHandshake
+from invproxy.wire.handshake import Claim, ClientHandshake
 from invproxy.wire.poll import BACKEND_ID, FEATURES, INTERIM, REQUEST_ID, UPGRADE, isBackendID
 
 _KEEP = 15.0
@@ -128,12 +128,15 @@ class ProxyLink:
         self._renew()
         return RequestHead(b"GET", self._base + b"/agent/pending", self._block)
 
-    def tunnelCall(self) -> ClientHandshake:
+    def tunnelCall(self, claim: Claim) -> ClientHandshake:
         """
         Make the handshake of a tunnel.
+
+        @param claim: whose it is.
         """
         self._renew()
-        return ClientHandshake(self._host, self._base + b"/agent/tunnel", self._tunnelBlock)
+        block = self._tunnelBlock + claim.asField()
+        return ClientHandshake(self._host, self._base + b"/agent/tunnel", block)
 
     def fetchCall(self, identifier: str) -> RequestHead:
         """

@@ -13,11 +13,12 @@ from invproxy.agent.endpoint import splitURL
 from invproxy.agent.hostname import endpointOf
 from invproxy.agent.settings import AgentSettings
 from invproxy.client import StreamingClient
-from invproxy.errors import ConfigError, Fault
+from invproxy.errors import BAD_REQUEST, ConfigError, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import requestLineFault
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
+from invproxy.routing import climbs
 
 
 @implementer(IOrigin)
@@ -84,6 +85,8 @@ class HTTPOrigin:
         if head.host is None:
             head = head.withHost(self._authority)
         if self._base and head.target != b"*":
+            if climbs(head.path()):
+                raise Fault(BAD_REQUEST, "the path leads out of that of the origin's URL")
             head.target = self._base + head.target
         return self._client.open(head, answer)
 

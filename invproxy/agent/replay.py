@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from invproxy.agent.adaptation import adapt
+from invproxy.agent.adaptation import adapt, dropOwn
 from invproxy.agent.calls import FetchCall, PostCall, errorResponse
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.peer import OriginalPeer
@@ -30,7 +30,7 @@ from invproxy.errors import (
     Code,
     Fault,
 )
-from invproxy.http1.fields import dropper, value
+from invproxy.http1.fields import value
 from invproxy.http1.framing import CHUNKED, UNTIL_CLOSE, lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import WIDE_LIMITS
@@ -49,8 +49,6 @@ _FETCH_TIME = 10.0
 _MOST_EARLY = 65536
 """Bytes that a client may send behind a request for an upgrade before they are held back."""
 
-_dropProxysOwn = dropper(b"x-inverting-proxy-*", alike=True)
-
 
 class _OriginSide:
     """
@@ -66,7 +64,7 @@ class _OriginSide:
         self._replay.bodyReceived(data)
 
     def finish(self, trailers: bytes = b"") -> None:
-        self._replay.upload.finish(_dropProxysOwn(trailers))
+        self._replay.upload.finish(dropOwn(trailers))
 
 
 @implementer(IAnswer)
@@ -233,7 +231,7 @@ class Replay:
 
     def _opened(self, head: RequestHead) -> _OriginSide:
         self.peer = OriginalPeer.of(head)
-        head.fields = _dropProxysOwn(head.fields)
+        head.fields = dropOwn(head.fields)
         head = adapt(head, self._endUser, self._settings)
         if not self._knowsUpgrade:
             head.upgrade = None
@@ -334,14 +332,14 @@ class Replay:
             return
         self._restartClock()
         if self._knowsInterim:
-            head.fields = _dropProxysOwn(head.fields)
+            head.fields = dropOwn(head.fields)
             self._send(head.encode())
 
     def respond(self, head: ResponseHead) -> None:
         if self._status or self._over or self._head is None:
             return
         self._status = head.status
-        head.fields = _dropProxysOwn(head.fields)
+        head.fields = dropOwn(head.fields)
         framing = head.framing
         if self._head.method == b"HEAD" or head.status in (204, 304):
             framing = 0
@@ -382,7 +380,7 @@ class Replay:
             return
         self._answerEnded = True
         if self._framing == CHUNKED:
-            self._send(lastChunk(_dropProxysOwn(trailers)))
+            self._send(lastChunk(dropOwn(trailers)))
         self._post.upload.finish()
 
     def fail(self, fault: Fault) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from invproxy.agent.adaptation import adapt
+from invproxy.agent.adaptation import adapt, dropOwn
 from invproxy.agent.calls import Call
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunnelstream import AgentStream
@@ -28,6 +28,7 @@ from invproxy.errors import (
 from invproxy.http1.fields import value
 from invproxy.http1.heads import ResponseHead
 from invproxy.http1.limits import WIDE_LIMITS
+from invproxy.http1.marks import OWN
 from invproxy.http1.parsing import RequestParser
 from invproxy.interfaces import IOrigin, IUpload
 from invproxy.tunnel.session import Session
@@ -124,6 +125,8 @@ class AgentSession(Session[AgentStream]):
             text = f"{fault.code.name} {fault.detail}".encode()[:1000]
             self.outbox.put(frame(RESET, number, text, LAST))
             return
+        if head.marks & OWN:
+            head.fields = dropOwn(head.fields)
         settings = self._settings
         stream = AgentStream(self, number, head)
         self.streams[number] = stream

@@ -26,6 +26,7 @@ from invproxy.http1.fields import value
 from invproxy.interfaces import IOrigin
 from invproxy.steady import wallOf
 from invproxy.tunnel.life import REPLACED
+from invproxy.wire.handshake import Claim
 from invproxy.wire.poll import FEATURES
 from invproxy.wire.websocket import PROTOCOL_ERROR
 
@@ -225,7 +226,8 @@ class TunnelCarrier:
             if not session.ready.called:
                 session.ready.errback(error)
 
-        call = TunnelCall(session, self._link.tunnelCall())
+        claim = Claim(session.hello.instance, session.hello.slot)
+        call = TunnelCall(session, self._link.tunnelCall(claim))
         slow = self._reactor.callLater(_SLOW, self._watcher.tunnelSlow, slot)
         settings = self._settings
         patience = settings.connectTimeout + settings.linkTimeout

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from invproxy.agent.adaptation import dropOwn
 from invproxy.agent.peer import OriginalPeer
 from invproxy.discard import DISCARD
 from invproxy.errors import (
@@ -215,6 +216,7 @@ class AgentStream(Stream):
                 self.fail(fault)
                 self.abort(upload, fault)
                 return
+            trailers = dropOwn(trailers)
         self._requestEnded = True
         self.endRequest(trailers)
         if self._isEnded and not self._queued:

@@ -19,6 +19,8 @@ _MOST_HOPS = 32
 class Approaches:
     """
     Tells from where requests came, where trusted proxies may stand in between.
+
+    @ivar trustsAnyone: whether there are trusted proxies at all.
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class Approaches:
         """
         self._trusts = trusts
         self._trustsUnix = trustsUnix
-        self._trustsAnyone = trusts is not None or trustsUnix
+        self.trustsAnyone = trusts is not None or trustsUnix
 
     def isTrusted(self, peer: IPeer) -> bool:
         """
@@ -45,7 +47,7 @@ class Approaches:
         """
         Say whether a request left its client over TLS, as far as trusted proxies tell.
         """
-        if not self._trustsAnyone or not self.isTrusted(peer):
+        if not self.trustsAnyone or not self.isTrusted(peer):
             return peer.secure
         named = elements(values(head.fields, b"x-forwarded-proto"))
         if not named:
@@ -69,7 +71,7 @@ class Approaches:
 
         @return: the peer where they do not tell; else an IP address.
         """
-        if not self._trustsAnyone or not self.isTrusted(peer):
+        if not self.trustsAnyone or not self.isTrusted(peer):
             return peer
         nodes: list[bytes] = elements(values(head.fields, b"x-forwarded-for"))
         if not nodes:

@@ -23,9 +23,9 @@ _COOKIE = b"\r\ncookie:"
 
 _LINE = re.compile(rb"\r\ncookie:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
-# A cookie without a name would come back as one with the name that its value begins with.
+# A cookie without a name would come back as one with the name that its value begins with, or is.
 _SET = re.compile(
-    rb"\r\nset-cookie:[ \t]*(?:=[ \t]*)?(?:__Host-)?invproxy(?:-signin)?[ \t]*=[^\r\n]*",
+    rb"\r\nset-cookie:[ \t]*(?:=[ \t]*)?(?:__Host-)?invproxy(?:-signin)?[ \t]*(?:[=;][^\r\n]*)?(?=\r\n|\Z)",
     re.IGNORECASE,
 )
 
@@ -49,10 +49,11 @@ def takeOwn(block: bytes) -> tuple[bytes, dict[bytes, bytes]]:
             return line[0]
         kept = []
         for pair in line[1].split(b";"):
-            name, _, text = pair.partition(b"=")
+            name, equals, text = pair.partition(b"=")
             name = name.strip(b" \t")
             if _isOwn(name):
-                own.setdefault(name, text.strip(b" \t"))
+                if equals:  # else it has no name, but a value that looks like ours
+                    own.setdefault(name, text.strip(b" \t"))
             else:
                 kept.append(pair)
         rest = b";".join(kept).strip(b" \t")
@@ -74,11 +75,11 @@ def _takeOne(block: bytes, at: int) -> tuple[bytes, dict[bytes, bytes]]:
         end = len(block)
     left = block.rfind(b";", text, at)
     right = block.find(b";", at, end)
-    name, _, value = block[max(text, left + 1) : end if right < 0 else right].partition(b"=")
+    name, equals, value = block[max(text, left + 1) : end if right < 0 else right].partition(b"=")
     name = name.strip(b" \t")
     if not _isOwn(name):
         return block, {}
-    own = {name: value.strip(b" \t")}
+    own = {name: value.strip(b" \t")} if equals else {}
     if left >= 0:
         return block[:left] + block[end if right < 0 else right :], own
     rest = b"" if right < 0 else block[right + 1 : end].strip(b" \t")

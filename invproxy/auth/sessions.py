@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from collections.abc import Callable
 from hashlib import blake2b
 
 from attrs import define, field
@@ -37,7 +38,8 @@ class Session:
 
     @ivar user: who has signed in.
     @ivar began: when, in seconds on the clock.
-    @ivar usedAt: when a request came last.
+    @ivar usedAt: when a request came last, or was still in flight.
+    @ivar isOver: whether it has ended.
     """
 
     user: str
@@ -45,6 +47,7 @@ class Session:
     usedAt: float
     _digest: bytes = field(repr=False)
     _movedAt: float = field(repr=False)
+    isOver: bool = False
 
 
 class Sessions:
@@ -76,6 +79,8 @@ class Sessions:
         # By the hash of their secrets, those unused for longest first, give or take a minute.
         self._sessions: dict[bytes, Session] = {}
         self._ofUser: dict[str, deque[Session]] = {}
+        self._observers: dict[object, Callable[[], None]] = {}
+        self._isToTell = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -108,6 +113,7 @@ class Sessions:
             self._drop(ofUser[0])
         elif len(self._sessions) > self._most:
             self._drop(next(iter(self._sessions.values())))
+        self._tell()
         return secret
 
     def find(self, secret: bytes) -> Session | None:
@@ -122,19 +128,55 @@ class Sessions:
         now = self._clock.seconds()
         if now - session.usedAt > self._idle or now - session.began > self._lifetime:
             self._drop(session)
+            self._tell()
             return None
+        self._use(session, now)
+        return session
+
+    def keep(self, session: Session) -> None:
+        """
+        Take note that something of a session is still in flight, which keeps it from ending unused; but no longer than
+        it may last.
+        """
+        now = self._clock.seconds()
+        if session.isOver:
+            return
+        if now - session.began > self._lifetime:
+            self._drop(session)
+            self._tell()
+        else:
+            self._use(session, now)
+
+    def _use(self, session: Session, now: float) -> None:
         session.usedAt = now
         if now - session._movedAt > _STEP:
             session._movedAt = now
             self._sessions[session._digest] = self._sessions.pop(session._digest)
-        return session
 
     def end(self, session: Session) -> None:
         """
         End a session; once is enough.
         """
-        if session._digest in self._sessions:
+        if not session.isOver:
             self._drop(session)
+            self._tell()
+
+    def observe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """
+        Ask to be told when sessions have ended, in whatever way that was found out: once for all that did at a time.
+
+        @param callback: called when they have; it must not raise.
+        @return: a function that takes the wish back.
+        """
+        key = object()
+        self._observers[key] = callback
+        return lambda: self._observers.pop(key, None) and None
+
+    def _tell(self) -> None:
+        if self._isToTell:
+            self._isToTell = False
+            for callback in list(self._observers.values()):
+                callback()
 
     def _sweep(self, now: float) -> None:
         while self._sessions:
@@ -144,6 +186,7 @@ class Sessions:
             self._drop(oldest)
 
     def _drop(self, session: Session) -> None:
+        session.isOver = self._isToTell = True
         del self._sessions[session._digest]
         ofUser = self._ofUser[session.user]
         ofUser.remove(session)

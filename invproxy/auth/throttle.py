@@ -8,6 +8,9 @@ what is unknown, or costs something to check, asks first.
 
 A success forgives no failure: who has an account would guess the neighbour's without end, one right answer after each
 nine wrong ones.
+
+Where what is right cannot be told by one look, a neighbor would lock out whoever comes for the first time. There
+failures are counted for each name at each peer, and for the peer as a whole by a wider bound: L{FairThrottle}.
 """
 
 from __future__ import annotations
@@ -39,6 +42,12 @@ FIRST_PENALTY = 15.0
 LONGEST_PENALTY = 300.0
 """Seconds for which it is refused at most."""
 
+WIDE_LIMIT = 100
+"""Failures of all names together within L{WINDOW} after which a L{FairThrottle} refuses a peer as a whole."""
+
+WIDE_LONGEST_PENALTY = 60.0
+"""Seconds for which it does at most: those who suffer are many, and mostly have done nothing."""
+
 _FORGIVEN_AFTER = 2 * LONGEST_PENALTY
 """Seconds without a failure after which a peer is like any other again."""
 
@@ -68,22 +77,32 @@ class _Record:
 class Throttle:
     """
     Counts failures for each peer. All methods take an L{IPeer}, or, where a trusted proxy has told it, the text of
-    the client's own address.
+    the client's own address; and, where one of several there is meant, what tells it from the others.
     """
 
     def __init__(
-        self, clock: IReactorTime, mostPeers: int = _MOST_PEERS, *, name: str = "throttle"
+        self,
+        clock: IReactorTime,
+        mostPeers: int = _MOST_PEERS,
+        *,
+        limit: int = LIMIT,
+        longestPenalty: float = LONGEST_PENALTY,
+        name: str = "throttle",
     ) -> None:
         """
         @param clock: what tells the time.
         @param mostPeers: how many peers are remembered.
+        @param limit: failures within L{WINDOW} after which one is refused.
+        @param longestPenalty: seconds for which it is refused at most.
         @param name: what the table of these is called.
         """
         self._clock = clock
         self._mostPeers = mostPeers
+        self._limit = limit
+        self._longestPenalty = longestPenalty
         self._name = name
         # In the order in which they were touched last.
-        self._records: dict[str, _Record] = {}
+        self._records: dict[tuple[str, bytes], _Record] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -94,68 +113,70 @@ class Throttle:
         """
         return [Table(self._name, len(self._records), self._mostPeers, True)]
 
-    def check(self, peer: IPeer | str) -> None:
+    def check(self, peer: IPeer | str, who: bytes = b"") -> None:
         """
         See whether a peer may try; nothing is counted yet.
 
+        @param who: one of several there.
         @raise Fault: (too-many-attempts) with C{Retry-After} if it has failed too often.
         """
         if not self._records:
             return
-        record = self._find(keyOf(peer))
+        record = self._find((keyOf(peer), who))
         if record is None:
             return
         wait = record.blockedUntil - self._clock.seconds()
         if wait > 0:
             raise _refusal(wait)
 
-    def attempt(self, peer: IPeer | str) -> None:
+    def attempt(self, peer: IPeer | str, who: bytes = b"") -> None:
         """
         As L{check}, for what takes time to find out: until L{fail} or L{succeed} the attempt counts as failed, so that
         many at once are no more than many in a row.
 
         @raise Fault: (too-many-attempts) with C{Retry-After}.
         """
-        self.check(peer)
-        record = self._touch(keyOf(peer))
-        if len(record.failedAt) + record.underWay >= LIMIT:
+        self.check(peer, who)
+        record = self._touch((keyOf(peer), who))
+        if len(record.failedAt) + record.underWay >= self._limit:
             raise _refusal(1.0)
         record.underWay += 1
 
-    def succeed(self, peer: IPeer | str) -> None:
+    def succeed(self, peer: IPeer | str, who: bytes = b"") -> None:
         """
         Take note that an L{attempt} was none to count.
         """
-        record = self._find(keyOf(peer))
+        record = self._find((keyOf(peer), who))
         if record is not None and record.underWay:
             record.underWay -= 1
 
-    def fail(self, peer: IPeer | str) -> None:
+    def fail(self, peer: IPeer | str, who: bytes = b"") -> None:
         """
         Count a failure, which may end an L{attempt}.
         """
-        key = keyOf(peer)
-        record = self._touch(key)
+        place = keyOf(peer)
+        record = self._touch((place, who))
         if record.underWay:
             record.underWay -= 1
         now = record.touchedAt
         if record.blockedUntil > now:
             return  # else who does not stop would never get out, nor would anybody behind the same address
         record.failedAt.append(now)
-        if len(record.failedAt) < LIMIT:
+        if len(record.failedAt) < self._limit:
             return
         record.failedAt.clear()
-        record.penalty = min(record.penalty * 2 or FIRST_PENALTY, LONGEST_PENALTY)
+        record.penalty = min(record.penalty * 2 or FIRST_PENALTY, self._longestPenalty)
         record.blockedUntil = now + record.penalty
         _log.warn(
-            "{peer} failed to authenticate {count} times in {window:g} s: refused for {wait:g} s",
-            peer=key,
-            count=LIMIT,
+            "{peer} failed to authenticate {count} times{who} in {window:g} s: refused for {wait:g} s",
+            peer=place,
+            count=self._limit,
+            who=" as the same user" if who else "",
             window=WINDOW,
             wait=record.penalty,
         )
 
-    def _find(self, key: str) -> _Record | None:
+    def _find(self, key: tuple[str, bytes]) -> _Record | None:
         record = self._records.get(key)
         if record is None:
             return None
@@ -168,7 +189,7 @@ class Throttle:
             failedAt.popleft()
         return record
 
-    def _touch(self, key: str) -> _Record:
+    def _touch(self, key: tuple[str, bytes]) -> _Record:
         record = self._find(key) or _Record()
         record.touchedAt = self._clock.seconds()
         self._records.pop(key, None)
@@ -176,6 +197,70 @@ class Throttle:
         if len(self._records) > self._mostPeers:
             del self._records[next(iter(self._records))]
         return record
+
+
+class FairThrottle:
+    """
+    Counts failures for each of those who are behind one peer, so that none of them suffers from what another does; and,
+    by a wider bound, for the peer as a whole, or whoever takes another name each time would never be stopped. The
+    methods are those of L{Throttle}.
+    """
+
+    def __init__(self, clock: IReactorTime, *, name: str = "throttle") -> None:
+        """
+        @param clock: what tells the time.
+        @param name: what the table of these is called; that of their peers is called the same with C{_peers} behind it.
+        """
+        self._each = Throttle(clock, name=name)
+        self._all = Throttle(
+            clock,
+            limit=WIDE_LIMIT,
+            longestPenalty=WIDE_LONGEST_PENALTY,
+            name=f"{name}_peers",
+        )
+
+    def tables(self) -> list[Table]:
+        """
+        Tell how many are remembered.
+        """
+        return self._each.tables() + self._all.tables()
+
+    def check(self, peer: IPeer | str, who: bytes) -> None:
+        """
+        See whether somebody may try; nothing is counted yet.
+
+        @param who: what tells them from others at the same peer: what they say, or a hash of it; never C{b""}.
+        @raise Fault: (too-many-attempts) with C{Retry-After} if they have failed too often, or all there have.
+        """
+        self._all.check(peer)
+        self._each.check(peer, who)
+
+    def attempt(self, peer: IPeer | str, who: bytes) -> None:
+        """
+        As L{check}, for what takes time to find out: until L{fail} or L{succeed} the attempt counts as failed.
+
+        @raise Fault: (too-many-attempts) with C{Retry-After}.
+        """
+        self._all.attempt(peer)
+        try:
+            self._each.attempt(peer, who)
+        except Fault:
+            self._all.succeed(peer)
+            raise
+
+    def succeed(self, peer: IPeer | str, who: bytes) -> None:
+        """
+        Take note that an L{attempt} was none to count.
+        """
+        self._all.succeed(peer)
+        self._each.succeed(peer, who)
+
+    def fail(self, peer: IPeer | str, who: bytes) -> None:
+        """
+        Count a failure, which may end an L{attempt}.
+        """
+        self._all.fail(peer)
+        self._each.fail(peer, who)
 
 
 def _refusal(wait: float) -> Fault:

@@ -34,7 +34,7 @@ from twisted.python.failure import Failure
 from invproxy.auth.approaches import Approaches
 from invproxy.auth.cookies import SESSION, nameOf, takeOwn
 from invproxy.auth.sessions import Session, Sessions
-from invproxy.auth.throttle import Throttle, keyOf
+from invproxy.auth.throttle import FairThrottle, keyOf
 from invproxy.errors import BAD_REQUEST, INTERNAL, TOO_MANY_ATTEMPTS, UNAUTHENTICATED, Fault
 from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead
@@ -71,6 +71,9 @@ _CHECK_TIMEOUT = 30.0
 
 _MOST_USER = 320
 """Characters in the name of an end user: as many as an email address may have."""
+
+_MALFORMED = b"?"
+"""Whose failures those are that name nobody."""
 
 _isBasic = re.compile(rb"basic(?:[ \t]+([^\r\n]*))?", re.IGNORECASE).fullmatch
 _AUTHORIZATION = b"\r\nauthorization:"
@@ -141,7 +144,7 @@ class Visitors:
     def __init__(
         self,
         clock: IReactorTime,
-        throttle: Throttle,
+        throttle: FairThrottle,
         *,
         approaches: Approaches | None = None,
         checkers: Sequence[ICredentialsChecker] = (),
@@ -181,13 +184,13 @@ class Visitors:
         ]
         return found if self._sessions is None else found + self._sessions.tables()
 
-    def identify(self, head: RequestHead, peer: IPeer) -> str | Deferred[str]:
+    def identify(self, head: RequestHead, peer: IPeer) -> str | Session | Deferred[str]:
         """
         Find out who sent a request, and take the credentials that are the proxy's own out of its fields.
 
         @param head: the request as it came.
         @param peer: the connection on which it came.
-        @return: the name, C{""} for nobody. A Deferred where that takes a while.
+        @return: the name, C{""} for nobody; the session of who has signed in. A Deferred where that takes a while.
         @raise Fault: or fails with it: unauthenticated with a challenge, too-many-attempts, bad-request for
             credentials that contradict each other, internal if they could not be checked.
         """
@@ -209,7 +212,7 @@ class Visitors:
             return ""  # the name is read where all the rest of that is
         if basic is not None:
             return self._checkBasic(basic, head, peer, fields)
-        return "" if session is None else session.user
+        return session or ""
 
     def sessionOf(self, head: RequestHead, peer: IPeer) -> Session | None:
         """
@@ -278,15 +281,20 @@ class Visitors:
         """
         @param fields: all fields as they came.
         """
-        key = blake2b(given, key=self._key, digest_size=24).digest()
+        key = self._hash(given)
         client = self.approaches.clientOf(head, peer)
         place = keyOf(client)
         now = self._seconds()
         known = self._known.get(key)
         isKnownHere = known is not None and now < known.until and place in known.places
+        pair: tuple[bytes, bytes] | None = None
+        who = _MALFORMED
         if not isKnownHere:
             # What is known elsewhere does not pass, either: whoever guesses would find out for nothing what is in use.
-            self.throttle.check(client)
+            pair = _parse(given)
+            if pair is not None:
+                who = self._hash(pair[0])
+            self.throttle.check(client, who)
         if known is not None and now < known.freshUntil:
             if not isKnownHere:
                 known.add(place)
@@ -298,25 +306,28 @@ class Visitors:
         if waiting is not None:
             waiting.append(mine)
             return mine
-        pair = _parse(given)
+        pair = pair or _parse(given)
         if pair is None:
-            self.throttle.fail(client)
+            self.throttle.fail(client, who)
             raise self.challenge("The credentials are not a name, a colon and a password.")
         if len(self._underWay) >= (_MOST_CHECKS * 2 if isKnownHere else _MOST_CHECKS):
             raise _tooMany()
         if not isKnownHere:
             if self._guesses.get(place, 0) >= _MOST_GUESSES:
                 raise _tooMany()
-            self.throttle.attempt(client)
+            self.throttle.attempt(client, who)
             self._guesses[place] = self._guesses.get(place, 0) + 1
         self._underWay[key] = [mine]
         checked = Deferred.fromCoroutine(self._check(*pair))
         checked.addTimeout(_CHECK_TIMEOUT, self._clock)
         checked.addErrback(self._broken)
         if not isKnownHere:
-            checked.addCallback(self._guessed, place, client)
+            checked.addCallback(self._guessed, place, client, who)
         checked.addCallback(self._checked, key, place)
         return mine
+
+    def _hash(self, secret: bytes) -> bytes:
+        return blake2b(secret, key=self._key, digest_size=24).digest()
 
     async def _check(self, username: bytes, password: bytes) -> str | None:
         """
@@ -353,15 +364,15 @@ class Visitors:
         return Fault(INTERNAL)
 
     def _guessed(
-        self, outcome: str | Fault | None, place: str, client: IPeer | str
+        self, outcome: str | Fault | None, place: str, client: IPeer | str, who: bytes
     ) -> str | Fault | None:
         left = self._guesses.pop(place) - 1
         if left:
             self._guesses[place] = left
         if outcome is None:
-            self.throttle.fail(client)
+            self.throttle.fail(client, who)
         else:
-            self.throttle.succeed(client)
+            self.throttle.succeed(client, who)
         return outcome
 
     def _checked(self, outcome: str | Fault | None, key: bytes, place: str) -> None:

@@ -54,7 +54,8 @@ def _show(config: str, role: str, errors: list[str], warnings: list[str], isAll:
         for text in texts:
             say(f"  {kind}: {text}")
     if errors:
-        again = "" if isAll else "; whether all goes together is looked at once they are right"
+        those = "it is" if len(errors) == 1 else "they are"
+        again = "" if isAll else f"; whether all goes together is looked at once {those} right"
         say(f"{counted(len(errors), 'error')}{again}.")
     elif warnings:
         say(f"It can be used; {counted(len(warnings), 'warning')}.")
@@ -110,7 +111,8 @@ def _findings(path: str, role: str) -> tuple[list[str], list[str], bool]:
             return [], list(server_tap.planOf(options, {}, object()).warnings), True
         agent_tap.planOf(options, {})
     except ConfigError as error:
-        return [_plain(error)], [], True
+        # It is the first of those that do not go together: behind it there may be others.
+        return [_plain(error)], [], False
     return [], [], True
 
 

@@ -20,8 +20,24 @@ TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 FIELD_LINES: Final = rb"(?>(?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*)"
 """A block of field lines (RFC 9112, section 5): no folding, no space before the colon, no control characters."""
 
+_MARKS: Final = b"!#$%&'*+.^_`|~"
+_HYPHENS: Final = bytes.maketrans(_MARKS, b"-" * len(_MARKS))
+LIKE_HYPHEN: Final = b"[-" + re.escape(_MARKS) + b"]"
+"""What may stand for a hyphen in the name of a likeness, as a regular expression; see L{hyphenated}."""
+
 _FIELD: Final = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 _IS_LINE: Final = re.compile(rb"\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+").fullmatch
+
+
+def hyphenated(name: bytes) -> bytes:
+    """
+    Write hyphens for all of a name that is no letter or digit. Two names of which this is the same are I{likenesses}:
+    to a program they may be one field. WSGI and CGI make C{_} of C{-}, PHP makes it of C{.} as well, and some servers
+    make it of all the others, too.
+
+    @param name: the name of a field.
+    """
+    return name.translate(_HYPHENS)
 
 
 @lru_cache(maxsize=256)
@@ -73,7 +89,7 @@ def dropper(*names: bytes, alike: bool = False) -> Callable[[bytes], bytes]:
     Make a function that drops certain fields from a block, fast enough for every request.
 
     @param names: lower-case names; a C{*} at the end of one stands for any rest.
-    @param alike: whether to drop their likenesses with C{_} for C{-} too, which CGI and WSGI cannot tell apart.
+    @param alike: whether to drop their likenesses too, see L{LIKE_HYPHEN}.
     @return: a function from a block to the block less those fields.
     """
     alternatives = b"|".join(
@@ -81,7 +97,7 @@ def dropper(*names: bytes, alike: bool = False) -> Callable[[bytes], bytes]:
         for name in names
     )
     if alike:
-        alternatives = alternatives.replace(rb"\-", b"[-_]")
+        alternatives = alternatives.replace(rb"\-", LIKE_HYPHEN)
     # The look-ahead spares most fields the alternatives.
     initials = re.escape(bytes({name[0] for name in names}))
     lines = re.compile(

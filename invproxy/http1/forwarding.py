@@ -2,23 +2,22 @@
 What a proxy adds to requests and takes out of them on their way: Forwarded (RFC 7239), X-Forwarded-For, -Host and
 -Proto, Via and Max-Forwards (RFC 9110, sections 7.6.2 and 7.6.3).
 
-What a peer says about where a request came from counts only if the peer is trusted; else it is dropped. Likenesses with
-C{_} for C{-}, which CGI and WSGI cannot tell apart, are dropped in any case: a trusted proxy that replaces the field
-itself may let them pass. All functions work on blocks, see
-L{invproxy.http1.fields}.
+What a peer says about where a request came from counts only if the peer is trusted; else it is dropped. Likenesses
+(L{invproxy.http1.fields.hyphenated}), such as those with C{_} for C{-}, are dropped in any case: a trusted proxy that
+replaces the field itself may let them pass. All functions work on blocks, see L{invproxy.http1.fields}.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from invproxy.errors import BAD_REQUEST, Fault
-from invproxy.http1.fields import TOKEN, dropper, elements, values
+from invproxy.http1.fields import LIKE_HYPHEN, TOKEN, dropper, elements, hyphenated, values
 from invproxy.http1.heads import RequestHead
-from invproxy.http1.marks import ANYTHING, FORWARDING, OWN
+from invproxy.http1.marks import ANYTHING, FORWARDING, ODD, OWN
 from invproxy.tables import Table
 
 _MOST_REMEMBERED: Final = 4096
@@ -58,7 +57,10 @@ def forward(
     """
     if trusted:
         node, address = _UNKNOWN if peer is None else _describe(peer)
-        block = _likenessDropper(userHeader)(_dropOwn(block))
+        if marks & OWN:
+            block = _dropOwn(block)
+        if marks & ODD or (userHeader and hyphenated(userHeader) != userHeader):
+            block = _likenessDropper(userHeader)(block)
         block = _continued(block, node, address, host, b"https" if secure else b"http")
         return b"%b\r\nVia: 1.%d %b" % (block, minor, via)
     if userHeader or marks & (OWN | FORWARDING):
@@ -114,7 +116,7 @@ _dropOwn: Final = dropper(b"x-inverting-proxy-*", alike=True)
 def _trailersDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
     if not userHeader:
         return _dropOwn
-    return dropper(b"x-inverting-proxy-*", userHeader.lower().replace(b"_", b"-"), alike=True)
+    return dropper(b"x-inverting-proxy-*", hyphenated(userHeader.lower()), alike=True)
 
 
 @lru_cache(maxsize=16)
@@ -122,29 +124,25 @@ def _likenessDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
     """
     Make a function that drops what only looks like forwarding fields and the user header, and not these themselves.
     """
-    names = (
-        rb"(?!x-forwarded-[^:_\r\n]*:|x-real-ip:)"
-        rb"(?:x[-_]forwarded[-_][^:\r\n]*|x[-_]real[-_]ip)"
-    )
-    mark = b"_"
+    names = b"(?!x-forwarded-[-0-9a-z]*:|x-real-ip:)(?:x%bforwarded%b[^:\r\n]*|x%breal%bip)"
+    names = names.replace(b"%b", LIKE_HYPHEN)
+    initials = b"x"
     if userHeader:
-        alike = re.escape(userHeader.replace(b"_", b"-")).replace(rb"\-", b"[-_]")
+        alike = re.escape(hyphenated(userHeader)).replace(rb"\-", LIKE_HYPHEN)
         names = b"(?!" + re.escape(userHeader) + b":)(?:" + alike + b"|" + names + b")"
-        if b"_" in userHeader:
-            mark = b""  # its likenesses may have none
-    lines = re.compile(rb"\r\n" + names + rb":[^\r\n]*+", re.IGNORECASE)
-
-    def drop(block: bytes) -> bytes:
-        return lines.sub(b"", block) if mark in block else block
-
-    return drop
+        initials += hyphenated(userHeader)[:1]
+    # The look-ahead spares most fields the alternatives.
+    lines = re.compile(
+        b"\r\n(?=[" + re.escape(initials) + b"])" + names + rb":[^\r\n]*+", re.IGNORECASE
+    )
+    return partial(lines.sub, b"")
 
 
 @lru_cache(maxsize=16)
 def _untrustedDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
     names = [b"forwarded", b"x-forwarded-*", b"x-real-ip", b"x-inverting-proxy-*"]
     if userHeader:
-        names.append(userHeader.lower().replace(b"_", b"-"))
+        names.append(hyphenated(userHeader.lower()))
     return dropper(*names, alike=True)
 
 

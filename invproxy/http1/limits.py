@@ -8,13 +8,14 @@ from attrs import field, frozen
 @frozen
 class Limits:
     """
-    Bounds on what a peer may send before it is refused, all in bytes but C{fields}.
+    Bounds on what a peer may send before it is refused, all in bytes but C{fields} and C{interims}.
 
     @ivar head: a whole head, first line and blank line included.
     @ivar line: the first line alone.
     @ivar fields: how many field lines a head or trailer section may have.
     @ivar chunkLine: a chunk's size with its extensions.
     @ivar trailers: a whole trailer section.
+    @ivar interims: how many interim responses there may be before the final one.
     @ivar harmless: what a head may have without breaking any of these bounds, as a field line has four bytes or more.
     """
 
@@ -23,6 +24,7 @@ class Limits:
     fields: int = 256
     chunkLine: int = 1024
     trailers: int = 16384
+    interims: int = 100
     harmless: int = field(init=False)
 
     @harmless.default

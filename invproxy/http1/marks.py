@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from invproxy.http1.fields import hyphenated
+
 OWN: Final = 1
 FORWARDING: Final = 2
 VIA: Final = 4
@@ -15,9 +17,11 @@ DATE: Final = 8
 REFERER: Final = 16
 USER_AGENT: Final = 32
 CACHING: Final = 64
+ODD: Final = 128
 """
-C{X-Inverting-Proxy-*} and its likenesses with C{_} for C{-}; C{Forwarded}, C{X-Forwarded-*}, C{X-Real-IP} and theirs;
-the fields of these names; C{Cache-Control} and C{Expires}.
+C{X-Inverting-Proxy-*} and its likenesses (L{invproxy.http1.fields.hyphenated}); C{Forwarded}, C{X-Forwarded-*},
+C{X-Real-IP} and theirs; the fields of these names; C{Cache-Control} and C{Expires}; any whose name has more than
+letters, digits and hyphens, and so may be a likeness.
 """
 
 ANYTHING: Final = -1
@@ -40,11 +44,12 @@ def markOf(name: bytes) -> int:
     Say what a field is.
 
     @param name: its name in lower case.
-    @return: its bit, or 0 if nobody looks for it.
+    @return: its bits, or 0 if nobody looks for it.
     """
-    name = name.replace(b"_", b"-")
-    if name.startswith(b"x-inverting-proxy-"):
-        return OWN
-    if name.startswith(b"x-forwarded-"):
-        return FORWARDING
-    return _BY_NAME.get(name, 0)
+    plain = hyphenated(name)
+    mark = ODD if plain != name else 0
+    if plain.startswith(b"x-inverting-proxy-"):
+        return mark | OWN
+    if plain.startswith(b"x-forwarded-"):
+        return mark | FORWARDING
+    return mark | _BY_NAME.get(plain, 0)

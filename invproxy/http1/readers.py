@@ -244,6 +244,7 @@ class ResponseReader:
         self.rest = b""
         self.ended = False
         self._begun = False
+        self._interims = 0
 
     def feed(self, data: bytes) -> None:
         """
@@ -263,6 +264,9 @@ class ResponseReader:
             head = self._parser.parse(found[0], self._method, self._upgrading)
             data = found[1]
             if head.status < 200 and head.status != 101:
+                self._interims += 1
+                if self._interims > self._limits.interims:
+                    raise Fault(BAD_REQUEST, f"more than {self._limits.interims} interim responses")
                 self._answer.inform(head)
                 if not data:
                     return

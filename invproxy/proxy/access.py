@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from invproxy.auth.agents import RegistryAgents
-from invproxy.auth.approaches import Approaches
 from invproxy.auth.certificates import Certificates
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.throttle import Throttle
@@ -54,9 +53,6 @@ class AgentAccess:
         """
         self.registry = registry
         self.links = Links(clock)
-        approaches = Approaches(
-            settings.trusts if settings.trustedProxies else None, settings.trustUnixPeers
-        )
         self._throttle = Throttle(clock, name="throttle_agents")
         agents = RegistryAgents(
             registry,
@@ -64,7 +60,7 @@ class AgentAccess:
             clock,
             verifier=verifier,
             certificates=Certificates() if takesCertificates else None,
-            addressOf=approaches.clientOf,
+            addressOf=settings.approaches().clientOf,
         )
         self.guard = Guard(agents, self.links)
         self._clock = clock

@@ -11,10 +11,9 @@ from attrs import field, frozen
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.interfaces import IReactorTime
 
-from invproxy.auth.approaches import Approaches
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.auth.sessions import Sessions
-from invproxy.auth.throttle import Throttle
+from invproxy.auth.throttle import FairThrottle
 from invproxy.auth.visitors import Visitors
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource
@@ -31,10 +30,12 @@ class EndUsers:
 
     @ivar visitors: finds them out.
     @ivar pages: where they sign in and out, by paths; none if they cannot.
+    @ivar sessions: those of people who have signed in; L{None} if they cannot.
     """
 
     visitors: Visitors
     pages: Mapping[bytes, StreamResource] = field(factory=dict)
+    sessions: Sessions | None = None
 
     def tables(self) -> list[Table]:
         """
@@ -67,12 +68,11 @@ def endUsersOf(
     """
     if not checkers and oidc is None:
         return None
-    trusts = settings.trusts if settings.trustedProxies else None
     sessions = Sessions(clock) if oidc is not None else None
     visitors = Visitors(
         clock,
-        Throttle(clock, name="throttle_visitors"),
-        approaches=Approaches(trusts, settings.trustUnixPeers),
+        FairThrottle(clock, name="throttle_visitors"),
+        approaches=settings.approaches(),
         checkers=checkers,
         sessions=sessions,
         userHeader=settings.userHeader,
@@ -86,4 +86,4 @@ def endUsersOf(
 
     fetcher = fetcher or Fetcher(clock, authorities=oidc.authorities)
     provider = Provider(clock, fetcher, oidc)
-    return EndUsers(visitors, pagesOf(clock, visitors, sessions, provider))
+    return EndUsers(visitors, pagesOf(clock, visitors, sessions, provider), sessions)

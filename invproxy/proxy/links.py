@@ -77,8 +77,8 @@ class Links:
         """
         @param clock: what tells when credentials expire.
         """
-        self._wall = wallOf(clock)
         self._deadlines = Deadlines(clock)
+        self._wall = wallOf(clock)
         self._links: dict[str, dict[_Link, None]] = {}
 
     def __len__(self) -> int:

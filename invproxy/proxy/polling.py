@@ -109,8 +109,10 @@ class AgentResource(StreamResource):
     def _admit(
         self, credential: Credential, backend: str, head: RequestHead, answer: IAnswer
     ) -> IUpload:
+        mailbox = self._mailboxes.visit(backend)
+        mailbox.link(answer.peer)
         answer.peer.countAsAgent()
-        return self.call(self._mailboxes.visit(backend), head, answer, credential)
+        return self.call(mailbox, head, answer, credential)
 
     def call(
         self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential

@@ -5,10 +5,9 @@ The public side of the proxy: each client request becomes an exchange in the mai
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
-
-from twisted.internet.interfaces import IReactorTime
 
 from invproxy.clocks import Clocks
 from invproxy.deadlines import Deadlines
@@ -27,6 +26,7 @@ from invproxy.http1.heads import RequestHead
 from invproxy.http1.marks import FORWARDING, VIA
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.proxy.personal import PersonalAnswer, varyBy
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
@@ -75,31 +75,38 @@ class PublicResource(StreamResource):
         mailboxes: Mailboxes,
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
-        clock: IReactorTime,
         deadlines: Deadlines,
+        *,
+        knownBy: Sequence[bytes] = (),
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param mailboxes: where exchanges go.
         @param router: what chooses the backend.
         @param settings: times, bounds and whom to trust.
-        @param clock: what tells the time.
         @param deadlines: what watches the clocks of exchanges.
+        @param knownBy: the fields by which the end user is known without trusted proxies.
+        @param metrics: told of the ends of exchanges.
         """
         super().__init__()
         self._mailboxes = mailboxes
         self._router = router
         self._settings = settings
-        self._clock = clock
         self._deadlines = deadlines
+        self._metrics = metrics
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
         self._maxBody = settings.maxBody
         self._userHeader = settings.userHeader
-        self._trustsAnyone = bool(settings.trustedProxies or settings.trustUnixPeers)
+        self._approaches = settings.approaches()
+        self._trustsAnyone = self._approaches.trustsAnyone
+        names = [*knownBy]
+        if self._trustsAnyone and settings.userHeader:
+            names.append(settings.userHeader)
         # By which fields the end user is known, where that decides what there is at a URL.
         self._vary = b""
-        if self._trustsAnyone and settings.userHeader and isinstance(router, RegistryRouter):
-            self._vary = varyBy(settings.userHeader)
+        if knownBy or (names and isinstance(router, RegistryRouter)):
+            self._vary = varyBy(*names)
         self._checkTrusted = partial(forwardTrailers, trusted=True, userHeader=settings.userHeader)
         self._checkUntrusted = partial(
             forwardTrailers, trusted=False, userHeader=settings.userHeader
@@ -112,11 +119,14 @@ class PublicResource(StreamResource):
             agent=2 * settings.pollTimeout,
         )
 
-    def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
+    def serve(
+        self, head: RequestHead, answer: IAnswer, endUser: str = "", session: object = None
+    ) -> IUpload:
         """
         Answer one request.
 
         @param endUser: who has sent it, as far as others than trusted proxies know.
+        @param session: by what that is known, if that may end before the exchange does.
         """
         identifier = self._identifiers.draw()
         answer.identify(identifier, endUser)
@@ -137,7 +147,7 @@ class PublicResource(StreamResource):
                 return answerAtOnce(head, answer, 200, b"OK")
             head = left
         peer = answer.peer
-        trusted = self._trustsAnyone and self._isTrusted(peer)
+        trusted = self._trustsAnyone and self._approaches.isTrusted(peer)
         userHeader = self._userHeader
         if trusted and userHeader:
             named = values(head.fields, userHeader)
@@ -166,22 +176,18 @@ class PublicResource(StreamResource):
             mailbox,
             head,
             answer,
-            clock=self._clock,
             deadlines=self._deadlines,
             clocks=self._clocks,
             ended=self._mailboxes.forget,
             endUser=endUser,
             maxBody=maxBody,
             checkTrailers=self._checkTrusted if trusted else self._checkUntrusted,
+            metrics=self._metrics,
         )
+        if session is not None:
+            exchange.session = session
         self._mailboxes.add(exchange)
         return exchange.body
-
-    def _isTrusted(self, peer: IPeer) -> bool:
-        host = _hostOf(peer)
-        if host is None:
-            return self._settings.trustUnixPeers
-        return self._settings.trusts(host.decode("ascii"))
 
 
 def _hostOf(peer: IPeer) -> bytes | None:

@@ -21,6 +21,7 @@ from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.proxy.endusers import EndUsers
 from invproxy.proxy.polling import (
     AgentResource,
@@ -110,6 +111,7 @@ class ProxyResource(StreamResource):
         endUsers: EndUsers | None = None,
         servesClients: bool = True,
         servesAgents: bool = True,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param clock: what tells the time; the reactor.
@@ -121,6 +123,8 @@ class ProxyResource(StreamResource):
         @param endUsers: how visitors are found out; without it they are nobody, unless trusted proxies name them.
         @param servesClients: whether clients are served here.
         @param servesAgents: whether agents are served here.
+        @param metrics: told of exchanges and tunnels; a L{Recorder <invproxy.proxy.recorder.Recorder>} tells it of
+            requests.
         """
         super().__init__()
         settings = settings or ProxySettings()
@@ -129,9 +133,10 @@ class ProxyResource(StreamResource):
             clock,
             maxPending=settings.maxPending,
             maxBackends=settings.maxBackends,
+            maxLinks=settings.maxLinks,
             offlineAfter=settings.backendTimeout,
         )
-        self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels
+        self.tunnels = Tunnels(settings.maxTunnels, metrics) if tunnels is None else tunnels
         self.census = Census(self.mailboxes, clock)
         self.census.count("tunnels", lambda: len(self.tunnels))
         self.census.count("streams", self.tunnels.countStreams)
@@ -142,7 +147,7 @@ class ProxyResource(StreamResource):
         self._pages: Mapping[bytes, StreamResource] = {}
         self._unobserve: Callable[[], None] | None = None
         if servesClients:
-            self._public = self._publicSide(settings, clock, registry, endUsers)
+            self._public = self._publicSide(settings, registry, endUsers, metrics)
         self._agent: dict[bytes, StreamResource] = {
             path: kind(self.mailboxes, settings, clock, self._deadlines, guard or Guard())
             if servesAgents
@@ -156,9 +161,9 @@ class ProxyResource(StreamResource):
     def _publicSide(
         self,
         settings: ProxySettings,
-        clock: IReactorTime,
         registry: Registry | None,
         endUsers: EndUsers | None,
+        metrics: Tally | None,
     ) -> PublicResource:
         mailboxes = self.mailboxes
         router: OpenRouter | RegistryRouter = OpenRouter(mailboxes)
@@ -168,16 +173,16 @@ class ProxyResource(StreamResource):
         elif endUsers is not None:
             router = MembersRouter(mailboxes)
         if endUsers is None:
-            return PublicResource(mailboxes, router, settings, clock, self._deadlines)
+            return PublicResource(mailboxes, router, settings, self._deadlines, metrics=metrics)
         self._pages = endUsers.pages
         return VisitedResource(
             mailboxes,
             router,
             settings,
-            clock,
             self._deadlines,
             endUsers.visitors,
-            leadsToSignIn=bool(endUsers.pages),
+            sessions=endUsers.sessions,
+            metrics=metrics,
         )
 
     def find(self, path: bytes) -> StreamResource:
@@ -243,5 +248,7 @@ class ProxyResource(StreamResource):
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None
+        if isinstance(self._public, VisitedResource):
+            self._public.stop()
         self.tunnels.close()
         self._deadlines.stop()

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from invproxy.admin.metrics import Collecting
 from invproxy.admin.root import AdminResource, adminOrigin
 from invproxy.admin.token import AdminToken
 from invproxy.auth.agents import OpenAgents
@@ -25,7 +26,8 @@ from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.census import Census
 from invproxy.errors import ConfigError
-from invproxy.interfaces import IAccessLog
+from invproxy.interfaces import IAccessLog, IMetrics
+from invproxy.metrics import Tally
 from invproxy.proxy.access import AgentAccess
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.endusers import endUsersOf
@@ -33,8 +35,11 @@ from invproxy.proxy.polling import Guard
 from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
+from invproxy.refusals import Refusals
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
+from invproxy.server.accepting import guardPort
+from invproxy.server.crowd import Crowd, Room
 from invproxy.server.site import ignore
 
 _log = Logger(namespace="invproxy.proxy")
@@ -58,6 +63,8 @@ class Addresses:
 class ProxyService(Service):
     """
     An inverting proxy that listens on endpoints.
+
+    @ivar refusals: counts the connections that were closed without an answer.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class ProxyService(Service):
         agentListen: Sequence[str] = (),
         adminListen: str | None = None,
         accessLog: IAccessLog | None = None,
+        metrics: IMetrics | None = None,
         adminToken: AdminToken | None = None,
         registry: Registry | None = None,
         verifier: IVerifier | None = None,
@@ -84,6 +92,8 @@ class ProxyService(Service):
         @param agentListen: endpoint strings for agents alone.
         @param adminListen: endpoint string of the admin endpoint, or L{None} for none.
         @param accessLog: where a line about each exchange goes.
+        @param metrics: what is told of all that happens, besides what the admin endpoint shows; if it is a collector of
+            prometheus_client, that shows it, too.
         @param adminToken: who has it may use the admin endpoint from anywhere; without one only programs on this
             machine may.
         @param registry: which backends there are, and who may serve them; without one there is open mode, where
@@ -112,6 +122,9 @@ class ProxyService(Service):
                 takesCertificates=bool(self._authorities),
             )
         self._settings = settings
+        tally = Tally(metrics) if adminListen or metrics is not None else None
+        self.refusals = Refusals(reactor, tally)
+        self._room = Room(settings.maxSockets)
         self._listen = {
             "public": listen,
             "agents": agentListen,
@@ -127,10 +140,10 @@ class ProxyService(Service):
             registry=registry,
             endUsers=endUsersOf(reactor, settings, checkers=checkers, oidc=oidc),
             servesAgents=not agentListen,
+            metrics=tally,
         )
-        self._recorder = accessLog and Recorder(
-            accessLog, reactor, settings, self.resource.isAgentCall
-        )
+        self._recorder = Recorder(accessLog, reactor, settings, self.resource.isAgentCall, tally)
+        self._isObserved = accessLog is not None or tally is not None
         self._agents = ProxyResource(
             reactor,
             settings,
@@ -146,6 +159,8 @@ class ProxyService(Service):
             registry=registry,
             token=adminToken,
             census=self.resource.census,
+            collectors=[each for each in (tally, metrics) if isinstance(each, Collecting)],
+            addresses=self._addresses,
         )
         self._sites = {
             "public": self._site(self.resource, "connections"),
@@ -155,7 +170,7 @@ class ProxyService(Service):
                 adminOrigin(admin, reactor),
                 reactor,
                 limits=settings.limits,
-                maxConnections=_MOST_ADMINISTRATORS,
+                crowd=self._crowd(_MOST_ADMINISTRATORS, _MOST_ADMINISTRATORS // 4),
                 name="admin_connections",
             ),
         }
@@ -167,7 +182,7 @@ class ProxyService(Service):
         self._outcome: Addresses | Failure | None = None
 
     def _includeIn(self, census: Census) -> None:
-        census.include(self._access, *self._sites.values())
+        census.include(self._access, self._room, *self._sites.values())
         census.count("deadlines", self._agents.deadlines)
         for kind, site in self._sites.items():
             census.count("adminConnections" if kind == "admin" else "clients", site.countClients)
@@ -186,11 +201,21 @@ class ProxyService(Service):
             limits=settings.limits,
             headTimeout=settings.headTimeout,
             idleTimeout=settings.idleTimeout,
-            maxConnections=settings.maxConnections,
+            crowd=self._crowd(settings.maxConnections, settings.mostPerAddress()),
+            minPace=settings.minPace,
             isAgentCall=resource.isAgentCall,
-            streamEnded=self._recorder.record if self._recorder else ignore,
+            streamEnded=self._recorder.record if self._isObserved else ignore,
             takesCertificates=takesCertificates,
             name=name,
+        )
+
+    def _crowd(self, most: int, mostOfOne: int) -> Crowd:
+        return Crowd(
+            self.refusals,
+            most,
+            mostOfOne=mostOfOne,
+            isShared=self._settings.isShared,
+            room=self._room,
         )
 
     def startService(self) -> None:
@@ -233,6 +258,7 @@ class ProxyService(Service):
                 except CannotListenError as error:
                     error.option = _OPTIONS[kind]  # type: ignore[attr-defined]
                     raise
+                guardPort(port, self._reactor, self.refusals)
                 self._ports.append(port)
                 urls[kind].append(_url(description, port))
         return Addresses(
@@ -259,6 +285,13 @@ class ProxyService(Service):
         waiting: Deferred[Addresses] = Deferred()
         self._whenReady.append(waiting)
         return waiting
+
+    def _addresses(self) -> dict[str, list[str]]:
+        found = self._outcome
+        if not isinstance(found, Addresses):
+            return {}
+        admin = [] if found.admin is None else [found.admin]
+        return {"Clients": found.public, "Agents": found.agents, "Administrators": admin}
 
     def stopService(self) -> Deferred[None]:
         """
@@ -326,7 +359,8 @@ def _url(description: str, port: IListeningPort) -> str:
         return f"unix:{(address.name or b'').decode()}"
     scheme = "https" if description.partition(":")[0] in ("ssl", "tls") else "http"
     if isinstance(address, IPv4Address | IPv6Address):
-        host = "127.0.0.1" if address.host in ("0.0.0.0", "") else address.host
+        isAny = address.host in ("0.0.0.0", "")  # noqa: S104  (it listens there already)
+        host = "127.0.0.1" if isAny else address.host
         if ":" in host:
             host = f"[{'::1' if host == '::' else host}]"
         return f"{scheme}://{host}:{address.port}"

@@ -8,7 +8,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from attrs import frozen
 
+from invproxy.auth.approaches import Approaches
 from invproxy.http1.limits import Limits
+
+_LEAST_PER_ADDRESS = 16
+"""Clients from one address for which there is room even where there are few in all: a browser has six."""
 
 
 @frozen(kw_only=True)
@@ -28,7 +32,14 @@ class ProxySettings:
     @ivar linkTimeout: how long a tunnel may be silent, pings included, before it counts as lost.
     @ivar maxPending: how many requests may wait for one backend.
     @ivar maxBody: how many bytes a request body may have; 0 is any number.
+    @ivar minPace: how many bytes a second a client must send of a body, and take of a response, on the average of
+        L{PERIOD<invproxy.server.pace.PERIOD>}; 0 is any.
     @ivar maxConnections: how many clients may be connected.
+    @ivar maxPerAddress: how many of them from one IPv4 address, or one IPv6 network of 64 bits, but for this machine
+        and trusted proxies; 0 is any number, and L{None} a quarter of all.
+    @ivar maxLinks: how many connections the agents of one backend may have.
+    @ivar maxSockets: how many connections there may be in all, as the process has no more file descriptors; 0 is any
+        number.
     @ivar maxBackends: how many backends are kept in open mode.
     @ivar maxTunnels: how many tunnels may serve one backend.
     @ivar limits: bounds on heads (C{--max-head}), chunk lines and trailers.
@@ -48,13 +59,37 @@ class ProxySettings:
     linkTimeout: float = 15.0
     maxPending: int = 1000
     maxBody: int = 0
+    minPace: int = 0
     maxConnections: int = 10000
+    maxPerAddress: int | None = None
+    maxLinks: int = 4000
+    maxSockets: int = 0
     maxBackends: int = 1000
     maxTunnels: int = 100
     limits: Limits = Limits()
     trustedProxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trustUnixPeers: bool = False
     userHeader: bytes | None = None
+
+    def approaches(self) -> Approaches:
+        """
+        Make what tells from where requests came.
+        """
+        return Approaches(self.trusts if self.trustedProxies else None, self.trustUnixPeers)
+
+    def mostPerAddress(self) -> int:
+        """
+        How many clients there may be from one address, for C{maxConnections} in all; 0 is any number.
+        """
+        if self.maxPerAddress is not None:
+            return self.maxPerAddress
+        return max(_LEAST_PER_ADDRESS, self.maxConnections // 4)
+
+    def isShared(self, host: str) -> bool:
+        """
+        Say whether many clients may come from one IP address, as it is that of a proxy, or of this machine.
+        """
+        return host == "::1" or host.startswith(("127.", "::ffff:127.")) or self.trusts(host)
 
     def trusts(self, host: str) -> bool:
         """

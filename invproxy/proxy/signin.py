@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from functools import partial
+from hashlib import blake2b
 from html import escape
 from urllib.parse import parse_qsl
 
@@ -25,7 +26,7 @@ from invproxy.auth.cookies import SESSION, SIGN_IN, nameOf, setOwn, takeOwn
 from invproxy.auth.fetching import isSafe
 from invproxy.auth.oidc import Provider
 from invproxy.auth.sessions import Session, Sessions
-from invproxy.auth.throttle import Throttle
+from invproxy.auth.throttle import FairThrottle
 from invproxy.auth.visitors import Visitors
 from invproxy.errors import FORBIDDEN, METHOD_NOT_ALLOWED, SIGN_IN_FAILED, Fault
 from invproxy.http1.fields import value
@@ -80,7 +81,7 @@ def pagesOf(
         SIGN_IN_PATH: SignInPage(visitors, attempts, provider),
         # Bad codes are counted by themselves: wrong passwords keep nobody from signing in, nor the other way round.
         CALLBACK: CallbackPage(
-            visitors, attempts, provider, sessions, Throttle(clock, name="throttle_sign_in")
+            visitors, attempts, provider, sessions, FairThrottle(clock, name="throttle_sign_in")
         ),
         SIGN_OUT: SignOutPage(visitors, sessions),
     }
@@ -178,7 +179,7 @@ class CallbackPage(_Page):
         attempts: Attempts,
         provider: Provider,
         sessions: Sessions,
-        throttle: Throttle,
+        throttle: FairThrottle,
     ) -> None:
         super().__init__(visitors)
         self._attempts = attempts
@@ -204,7 +205,9 @@ class CallbackPage(_Page):
             raise Fault(SIGN_IN_FAILED, f"The provider says: {_shown(given['error'])}.")
         throttle = self._throttle
         client = self._visitors.approaches.clientOf(head, answer.peer)
-        throttle.attempt(client)
+        # Each browser is counted by itself.
+        who = blake2b(binding or b"", digest_size=24).digest()
+        throttle.attempt(client, who)
         found = Deferred.fromCoroutine(
             self._provider.userOf(attempt, given.get("code", ""), given.get("iss"))
         )
@@ -213,9 +216,9 @@ class CallbackPage(_Page):
             error = getattr(outcome, "value", None)
             isRefused = isinstance(error, Fault) and error.code is SIGN_IN_FAILED
             if isRefused or isinstance(error, CancelledError):  # who has left has asked as well
-                throttle.fail(client)
+                throttle.fail(client, who)
             else:
-                throttle.succeed(client)
+                throttle.succeed(client, who)
             return outcome
 
         found.addBoth(count)

@@ -35,7 +35,7 @@ from invproxy.tunnel.session import Session
 from invproxy.tunnel.stream import Stream
 from invproxy.turn import turnOf
 from invproxy.wire.frames import LAST, MOST_STREAMS, FrameError, requestFrame
-from invproxy.wire.handshake import accept
+from invproxy.wire.handshake import accept, claimOf
 from invproxy.wire.hello import Hello
 from invproxy.wire.poll import AGENTS_CODES, OUR_FEATURES, REQUEST_ID, USER_ID
 from invproxy.wire.windows import INITIAL
@@ -52,9 +52,6 @@ _AGENTS_CODES: Final = AGENTS_CODES | {
     "not-implemented",
 }
 """Why an origin may have refused a request, as the code of a RESET; with any other, the agent is taken for lost."""
-
-_MOST_INTERIMS: Final = 100
-"""Interim responses that one exchange may have."""
 
 _MOST_OUTER: Final = 0xFFFF
 """Bytes that the fields about an exchange may have, by their length field."""
@@ -154,8 +151,9 @@ class ProxyStream(Stream):
             if flags & LAST:
                 raise FrameError(f"an interim RESPONSE as the last on stream {self.number}")
             self._interims += 1
-            if self._interims > _MOST_INTERIMS:
-                self._refuse(f"more than {_MOST_INTERIMS} interim responses")
+            most = self._tunnel.limits.interims
+            if self._interims > most:
+                self._refuse(f"more than {most} interim responses")
             elif (
                 not self._isHeld or head.status == 100
             ):  # else the client does not keep up with them
@@ -224,6 +222,7 @@ class ProxySession(Session[ProxyStream]):
     One tunnel. To its connection it is where the bytes of the agent go.
 
     @ivar mailbox: that of the backend that the agent serves.
+    @ivar credential: in whose name it stands.
     @ivar limits: bounds on responses.
     @ivar parser: parses their heads.
     @ivar unlink: takes note that it is over, if anybody wants to know.
@@ -235,6 +234,7 @@ class ProxySession(Session[ProxyStream]):
         self,
         tunnels: Tunnels,
         mailbox: Mailbox,
+        credential: Credential,
         answer: IAnswer,
         clock: IReactorTime,
         deadlines: Deadlines,
@@ -244,6 +244,7 @@ class ProxySession(Session[ProxyStream]):
         """
         @param tunnels: all of this proxy.
         @param mailbox: that of the backend that the agent serves.
+        @param credential: in whose name it stands.
         @param answer: the answer to the call that became the tunnel, a 101.
         @param clock: what tells the time.
         @param deadlines: what watches the deadlines.
@@ -255,6 +256,7 @@ class ProxySession(Session[ProxyStream]):
         )
         super().__init__(clock, turnOf(clock), deadlines, hello, isClient=False, timeout=timeout)
         self.mailbox = mailbox
+        self.credential = credential
         self.limits = limits
         self.parser = ResponseParser(limits)
         self.outbox.link = self._answer = answer
@@ -398,13 +400,14 @@ class TunnelResource(AgentResource):
         session = ProxySession(
             self.tunnels,
             mailbox,
+            credential,
             answer,
             self._clock,
             self._deadlines,
             self._settings.limits,
             self._settings.linkTimeout,
         )
-        self.tunnels.add(session)
+        self.tunnels.add(session, claimOf(head))
         if self._links is not None:
             session.unlink = self._links.add(credential, session.cut, session.life.drain)
         answer.respond(accepted)

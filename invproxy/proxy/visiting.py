@@ -9,9 +9,8 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from twisted.internet.interfaces import IReactorTime
-
 from invproxy.auth.cookies import dropSet
+from invproxy.auth.sessions import Session, Sessions
 from invproxy.auth.visitors import Visitors
 from invproxy.deadlines import Deadlines
 from invproxy.errorpage import HTML, chooseMediaType
@@ -21,8 +20,8 @@ from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.passing import PassingAnswer
-from invproxy.proxy.personal import varyBy
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import answerAtOnce
@@ -49,37 +48,51 @@ class VisitedResource(PublicResource):
         mailboxes: Mailboxes,
         router: OpenRouter | RegistryRouter,
         settings: ProxySettings,
-        clock: IReactorTime,
         deadlines: Deadlines,
         visitors: Visitors,
         *,
-        leadsToSignIn: bool,
+        sessions: Sessions | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param visitors: finds out end users.
-        @param leadsToSignIn: whether a browser that must sign in is led to L{SIGN_IN}.
+        @param sessions: those of people who have signed in. A browser that must sign in is led to L{SIGN_IN} then.
+        @param metrics: told of the ends of exchanges.
         """
-        super().__init__(mailboxes, router, settings, clock, deadlines)
+        knownBy = (b"Authorization", b"Cookie") if sessions is not None else (b"Authorization",)
+        super().__init__(mailboxes, router, settings, deadlines, knownBy=knownBy, metrics=metrics)
         self._visitors = visitors
-        self._leadsToSignIn = leadsToSignIn
-        names = [b"Authorization"]
-        if leadsToSignIn:
-            names.append(b"Cookie")
-        if self._trustsAnyone and settings.userHeader:
-            names.append(settings.userHeader)
-        self._vary = varyBy(*names)
+        self._leadsToSignIn = sessions is not None
+        self._expiry: Expiry | None = None
+        if sessions is not None:
+            self._expiry = Expiry(mailboxes, sessions, deadlines, visitors)
 
-    def serve(self, head: RequestHead, answer: IAnswer, endUser: str = "") -> IUpload:
+    def serve(
+        self, head: RequestHead, answer: IAnswer, endUser: str = "", session: object = None
+    ) -> IUpload:
         found = self._visitors.identify(head, answer.peer)
         if isinstance(found, str):
             return self._admit(head, answer, found)
+        if isinstance(found, Session):
+            if self._expiry is not None:
+                self._expiry.watch()
+            return self._admit(head, answer, found.user, found)
         return waitFor(found, partial(self._admit, head, answer), answer)
 
-    def _admit(self, head: RequestHead, answer: IAnswer, user: str) -> IUpload:
+    def stop(self) -> None:
+        """
+        Take no more notice of the end of sessions.
+        """
+        if self._expiry is not None:
+            self._expiry.stop()
+
+    def _admit(
+        self, head: RequestHead, answer: IAnswer, user: str, session: Session | None = None
+    ) -> IUpload:
         if self._leadsToSignIn:
             answer = _ShieldedAnswer(answer)
         try:
-            return super().serve(head, answer, user)
+            return super().serve(head, answer, user, session)
         except Fault as fault:
             if fault.code is UNAUTHENTICATED:
                 if self._leadsToSignIn and isNavigation(head):
@@ -141,6 +154,56 @@ class _ShieldedAnswer(PassingAnswer):
     def respond(self, head: ResponseHead) -> None:
         head.fields = dropSet(head.fields)
         self.answer.respond(head)
+
+
+_LOOK_EVERY: Final = 60.0
+"""Seconds after which it is looked again which sessions have something in flight, and whether they may last longer."""
+
+
+class Expiry:
+    """
+    Breaks off what is in flight in the name of sessions that have ended: a WebSocket lasts for days, and whoever has
+    signed out relies on being out. What is in flight counts as use of its session.
+    """
+
+    def __init__(
+        self, mailboxes: Mailboxes, sessions: Sessions, deadlines: Deadlines, visitors: Visitors
+    ) -> None:
+        """
+        @param mailboxes: knows what is in flight.
+        @param sessions: tell when some have ended.
+        @param deadlines: what watches how long they last.
+        @param visitors: knows what to answer.
+        """
+        self.askedAt = 0.0
+        self._mailboxes = mailboxes
+        self._sessions = sessions
+        self._deadlines = deadlines
+        self._visitors = visitors
+        self.stop = sessions.observe(self._ended)
+
+    def watch(self) -> None:
+        """
+        Take note that something of a session is in flight.
+        """
+        if not self.askedAt:
+            self._deadlines.watch(self, self._deadlines.seconds() + _LOOK_EVERY)
+
+    def checkDeadline(self, now: float) -> float:
+        sessions = {each.session for each in self._mailboxes.exchanges.values()}
+        sessions.discard(None)
+        for session in sessions:
+            if isinstance(session, Session):
+                self._sessions.keep(session)
+        return now + _LOOK_EVERY if sessions else 0.0
+
+    def _ended(self) -> None:
+        for exchange in list(self._mailboxes.exchanges.values()):
+            session = exchange.session
+            if isinstance(session, Session) and session.isOver:
+                exchange.fail(
+                    self._visitors.challenge("You have signed out, or have to sign in again.")
+                )
 
 
 class Ejection:

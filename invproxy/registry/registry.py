@@ -69,7 +69,7 @@ _log = Logger(namespace="invproxy.registry")
 
 _T = TypeVar("_T")
 
-SECRET_PREFIX = "ivp_"
+SECRET_PREFIX = "ivp_"  # noqa: S105  (what is before the secret)
 """With what every token begins, so that scanners for leaked secrets can tell it."""
 
 _MAX_WAITING = 1000

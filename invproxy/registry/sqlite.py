@@ -311,15 +311,16 @@ class SQLiteStore:
 
         def work(transaction: Transaction) -> None:
             self._begin(transaction)
-            transaction.executemany(f"UPDATE backends SET {_LATER} WHERE id = ?2", seen)
-            transaction.executemany(
-                f"UPDATE tokens SET {_LATER} WHERE backend = ?2 AND name = ?3", used
-            )
+            transaction.executemany(_BACKEND_USED, seen)
+            transaction.executemany(_CREDENTIAL_USED, used)
 
         return self._run(work)
 
 
-_LATER = "lastUsed = max(?1, coalesce(lastUsed, ?1))"
+_BACKEND_USED = "UPDATE backends SET lastUsed = max(?1, coalesce(lastUsed, ?1)) WHERE id = ?2"
+_CREDENTIAL_USED = (
+    "UPDATE tokens SET lastUsed = max(?1, coalesce(lastUsed, ?1)) WHERE backend = ?2 AND name = ?3"
+)
 
 
 def _setUp(connection: sqlite3.Connection) -> None:

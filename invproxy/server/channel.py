@@ -21,11 +21,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from invproxy.discard import DISCARD, Discard
-from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Fault
+from invproxy.discard import DISCARD
+from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Code, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IPeer, IUpload
+from invproxy.server.earlyrest import MOST_DISCARDED, EarlyRest
+from invproxy.server.pace import Pacer
 from invproxy.server.stream import ServerStream
 from invproxy.transport import Outlet, StreamTransport, isSecure, watchPeer
 
@@ -39,32 +41,11 @@ _log = Logger(namespace="invproxy.server")
 _MOST_PIPELINED: Final = 65536
 """Bytes that may wait behind a request before its connection is not read any more."""
 
-_MOST_DISCARDED: Final = 1 << 20
-"""Bytes of a request body that are read for nothing once it was answered, so that the answer is not lost to a reset."""
-
 _CLOSING: Final = 60.0
 """Seconds that a refused client may take for what was still to be written to it."""
 
 _LINGER: Final = 2.0
 """Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
-
-
-class _EarlyRest(Discard):
-    """
-    What is left of a request body after the answer: read for nothing, so that the connection can go on.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._discarded = 0
-
-    def write(self, data: bytes) -> None:
-        self._discarded += len(data)
-        if self._discarded > _MOST_DISCARDED:
-            self._channel.linger()
-
-    def finish(self, trailers: bytes = b"") -> None:
-        self._channel.proceed()
 
 
 @implementer(IPushProducer, IPeer, IHalfCloseableProtocol)
@@ -76,6 +57,8 @@ class Channel(Protocol):
     @ivar isAgent: whether it is the link of an agent.
     @ivar closing: whether the connection ends with the present answer.
     @ivar secure: whether it is over TLS.
+    @ivar isBehind: whether the client does not take what is sent to it as it comes.
+    @ivar holds: how often either side has held the other back, or let it go on.
     @ivar send: writes pieces of bytes to the connection.
     """
 
@@ -86,10 +69,13 @@ class Channel(Protocol):
     streams = True
     memory: object = None
     askedAt = 0.0
+    holds = 0
     _address: IAddress | None = None
+    _pacer: Pacer | None = None
     _stream: ServerStream | None = None
     isAgent = False
-    _surplus = False
+    _surplus = ""  # why there is no room for it
+    _countedFor = ""  # the address
     _busy = False  # in the midst of reading requests
     _raw = False  # a 101 has gone out: both directions are bytes of another protocol
     _lingering = False  # nothing more goes out, and what comes is thrown away
@@ -100,7 +86,7 @@ class Channel(Protocol):
     _uploadPaused = False
     _readingPaused = False
     _readingEnded = False
-    _writingPaused = False
+    isBehind = False
     _discarded = 0
     _since = 0.0
     _patience = 0.0
@@ -126,15 +112,17 @@ class Channel(Protocol):
         self.secure = isSecure(self.transport)
         self._outlet = Outlet(self.transport, self, self.site.turn)
         self.send = self._outlet.write
-        self._surplus = not self.site.admit(self)
-        self._await(self.site.headTimeout, Channel.close)
+        self._countedFor, self._surplus = self.site.admit(self)
+        self._await(self.site.headTimeout, Channel._closeUnasked)
+        if self.site.minPace:
+            self._pacer = Pacer(self, self.site.minPace)
 
     def dataReceived(self, data: bytes) -> None:
         if self._raw:
             self._deliver(data)
         elif self._lingering:
             self._discarded += len(data)
-            if self._discarded > _MOST_DISCARDED:
+            if self._discarded > MOST_DISCARDED:
                 # Not read any more, but not closed yet either: that would be a reset, which may overtake the answer.
                 self._flooded = True
                 self._adjustReading()
@@ -163,8 +151,11 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
         self.site.forget(self)
+        if self._pacer is not None:
+            self.site.deadlines.forget(self._pacer)
+            self._pacer = None
         if not self.isAgent:
-            self.site.clients -= 1
+            self.site.crowd.leave(self._countedFor)
         stream, self._stream = self._stream, None
         if stream is not None:
             upload, stream.upload = stream.upload, DISCARD
@@ -182,12 +173,14 @@ class Channel(Protocol):
     # As the producer of what the transport sends.
 
     def pauseProducing(self) -> None:
-        self._writingPaused = True
+        self.isBehind = True
+        self.holds += 1
         if self._stream is not None:
             self._stream.upload.pauseAnswer()
 
     def resumeProducing(self) -> None:
-        self._writingPaused = False
+        self.isBehind = False
+        self.holds += 1
         if self._stream is not None:
             self._stream.upload.resumeAnswer()
         elif self._reader.ended and not self._busy:
@@ -210,10 +203,10 @@ class Channel(Protocol):
             while self._stream is None and self._mayGoOn():
                 reader.next()
         except Fault as fault:
-            self._refuse(fault)
+            self.refuse(fault)
         except Exception:
             _log.failure("the origin failed on the body of a request")
-            self._refuse(Fault(INTERNAL))
+            self.refuse(Fault(INTERNAL))
         finally:
             self._busy = False
         if self._stream is None and not self._over:
@@ -227,7 +220,7 @@ class Channel(Protocol):
         """
         Say whether the next request may begin.
         """
-        return self._reader.ended and not self._writingPaused and not self._over
+        return self._reader.ended and not self.isBehind and not self._over
 
     def _watchHead(self) -> None:
         """
@@ -245,7 +238,7 @@ class Channel(Protocol):
         try:
             if self._surplus and not self.site.isAgentCall(head):
                 self.closing = True
-                raise Fault(TOO_MANY_CONNECTIONS)
+                raise Fault(TOO_MANY_CONNECTIONS, self._surplus)
             upload = self.site.origin.open(head, stream)
         except Fault as fault:
             stream.fail(fault)
@@ -255,10 +248,10 @@ class Channel(Protocol):
         else:
             if not stream.finished or self._raw:
                 stream.upload = upload
-                if self._writingPaused:
+                if self.isBehind:
                     upload.pauseAnswer()
                 return upload
-        return _EarlyRest(self) if head.framing else DISCARD
+        return EarlyRest(self) if head.framing else DISCARD
 
     def hasWholeRequest(self) -> bool:
         """
@@ -282,7 +275,7 @@ class Channel(Protocol):
             self.linger()
         else:
             stream.upload = DISCARD
-            self._reader.redirect(_EarlyRest(self))
+            self._reader.redirect(EarlyRest(self))
             self._uploadPaused = False
             self._adjustReading()
             self._await(_LINGER, Channel.linger)
@@ -312,12 +305,33 @@ class Channel(Protocol):
         reader = self._reader
         if reader.rest:
             self._work(b"")
-        elif reader.ended and not self._writingPaused:
+        elif reader.ended and not self.isBehind:
             reader.next()
 
-    def _refuse(self, fault: Fault) -> None:
+    def isAwaited(self) -> bool:
         """
-        The client broke the protocol: answer while there is a way to, then close.
+        Say whether it is up to the client to send more of a body, and nothing else can happen.
+        """
+        stream = self._stream
+        return (
+            stream is not None
+            and not (stream.status or self._reader.ended or self._readingPaused)
+            and not stream.awaitsLeave()
+        )
+
+    def giveUp(self, why: Code) -> None:
+        """
+        Break off: the client does not take its answer.
+        """
+        if self._stream is not None and not self._stream.finished:
+            self._stream.error = why
+        else:
+            self.site.refusals.count(why)
+        self.abort()
+
+    def refuse(self, fault: Fault) -> None:
+        """
+        Answer while there is a way to, then close: the client broke the protocol, or is too slow.
         """
         if self._over:
             return
@@ -330,8 +344,12 @@ class Channel(Protocol):
         upload.abort(fault)
         self.linger()
 
+    def _closeUnasked(self) -> None:
+        self.site.refusals.count(HEAD_TIMEOUT)
+        self.close()
+
     def _refuseSlow(self) -> None:
-        self._refuse(Fault(HEAD_TIMEOUT))
+        self.refuse(Fault(HEAD_TIMEOUT))
 
     # Reading.
 
@@ -356,6 +374,7 @@ class Channel(Protocol):
         pause = self._flooded or (self._uploadPaused and (self._raw or not self._reader.ended))
         if pause != self._readingPaused and not self._lost:
             self._readingPaused = pause
+            self.holds += 1
             if pause:
                 self.transport.pauseProducing()
             else:
@@ -403,8 +422,8 @@ class Channel(Protocol):
     def countAsAgent(self) -> None:
         if not self.isAgent and not self._lost:
             self.isAgent = True
-            self._surplus = False
-            self.site.clients -= 1
+            self._surplus = ""
+            self.site.crowd.leave(self._countedFor)
             watchPeer(self.transport)
 
     def certificate(self) -> Certificate | None:

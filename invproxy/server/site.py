@@ -16,14 +16,13 @@ from invproxy.deadlines import Deadlines
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
+from invproxy.refusals import Refusals
 from invproxy.server.channel import Channel
+from invproxy.server.crowd import Crowd
 from invproxy.server.stream import ServerStream
 from invproxy.steady import wallOf
 from invproxy.tables import Table
 from invproxy.turn import turnOf
-
-_SURPLUS = 64
-"""Connections beyond the bound that still get to hear why they are refused; the rest is closed at once."""
 
 
 def _never(head: RequestHead) -> bool:
@@ -46,7 +45,8 @@ class StreamingSite(Factory):
     @ivar clock: what tells the time.
     @ivar deadlines: the deadlines of the connections.
     @ivar turn: what collects what they write.
-    @ivar clients: how many clients are connected, agents' links left out.
+    @ivar crowd: how many clients are connected, agents' links left out, and who else may be.
+    @ivar refusals: what counts the connections that are closed without an answer.
     @ivar takesCertificates: whether certificates that peers have shown count.
     """
 
@@ -64,6 +64,8 @@ class StreamingSite(Factory):
         isAgentCall: Callable[[RequestHead], bool] = _never,
         streamEnded: Callable[[ServerStream], None] = ignore,
         takesCertificates: bool = False,
+        crowd: Crowd | None = None,
+        minPace: float = 0.0,
         name: str = "connections",
     ) -> None:
         """
@@ -72,10 +74,12 @@ class StreamingSite(Factory):
         @param limits: bounds on requests.
         @param headTimeout: seconds for the head of a request, and for the first one to begin; 0 is for ever.
         @param idleTimeout: seconds for which a kept connection may wait for its next request; 0 is for ever.
-        @param maxConnections: how many clients may be connected.
+        @param maxConnections: how many clients may be connected, unless C{crowd} says so.
         @param isAgentCall: tells the requests that are served even when there are too many clients.
         @param streamEnded: called with each stream when its answer has ended, however.
         @param takesCertificates: whether its endpoints ask peers for certificates, and verify those that they get.
+        @param crowd: who may be connected.
+        @param minPace: how many bytes a second clients must send of a body, and take of an answer, at least; 0 is any.
         @param name: what the table of its clients is called.
         """
         self.origin = origin
@@ -87,10 +91,11 @@ class StreamingSite(Factory):
         self.isAgentCall = isAgentCall
         self.streamEnded = streamEnded
         self.takesCertificates = takesCertificates
+        self.minPace = minPace
         self.deadlines = Deadlines(clock)
         self.turn = turnOf(clock)
-        self.clients = 0
-        self._maxConnections = maxConnections
+        self.crowd = crowd or Crowd(Refusals(clock), maxConnections)
+        self.refusals = self.crowd.refusals
         self._name = name
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
@@ -105,26 +110,31 @@ class StreamingSite(Factory):
         return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:
-        if self.clients >= self._maxConnections + _SURPLUS:
-            return None
-        return Channel(self)
+        return None if self.crowd.turnsAway(addr) else Channel(self)
 
-    def admit(self, channel: Channel) -> bool:
+    @property
+    def clients(self) -> int:
+        """
+        How many clients are connected, agents' links left out.
+        """
+        return self.crowd.count
+
+    def admit(self, channel: Channel) -> tuple[str, str]:
         """
         Take note of a new connection.
 
-        @return: whether there is room for another client.
+        @return: as for L{Crowd.enter}.
         """
         self._channels.add(channel)
-        self.clients += 1
         channel.closing = self._draining
-        return self.clients <= self._maxConnections
+        return self.crowd.enter(channel.transport)
 
     def forget(self, channel: Channel) -> None:
         """
         Take note that a connection is gone.
         """
         self._channels.discard(channel)
+        self.crowd.makeRoom()
         self.deadlines.forget(channel)
         if self._drained and not self._channels:
             self.deadlines.stop()
@@ -146,9 +156,9 @@ class StreamingSite(Factory):
 
     def tables(self) -> list[Table]:
         """
-        Tell how many clients are connected.
+        Tell how many clients are connected, in all and from the address with most of them.
         """
-        return [Table(self._name, self.clients, self._maxConnections)]
+        return self.crowd.tables(self._name)
 
     def date(self) -> bytes:
         """

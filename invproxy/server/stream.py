@@ -83,6 +83,12 @@ class ServerStream:
         self.requestID = requestID
         self.endUser = endUser
 
+    def awaitsLeave(self) -> bool:
+        """
+        Say whether the client waits for a 100 (Continue) before it sends the body.
+        """
+        return self.head.expectsContinue and not self._told100
+
     def inform(self, head: ResponseHead) -> None:
         if self.finished or self.status or self.head.minor == 0:
             return

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from invproxy.test.rawcalls import AgentTunnel, Bench, Call
+from invproxy.test.rawcalls import PLAIN, AgentTunnel, Bench, Call, innerBlock
 
 
 class BenchCase(SynchronousTestCase):
@@ -31,6 +31,29 @@ class BenchCase(SynchronousTestCase):
         self.assertEqual(bench.proxy.mailboxes.exchanges, {})
         for mailbox in bench.proxy.mailboxes:
             self.assertEqual(mailbox.counts()[0], 0)
+
+
+class PublicCase(BenchCase):
+    """
+    What tests of the public side share.
+    """
+
+    def forwarded(self, bench: Bench, client: Call) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """
+        Fetch and answer the one request that waits.
+
+        @return: its request line, and its fields with names in lower case.
+        """
+        identifier, fetch = bench.take()
+        bench.respond(identifier, PLAIN)
+        self.assertAnswered(client)
+        data = fetch.reply.body
+        fields = [(name.lower(), text) for name, text in innerBlock(data)]
+        return data.partition(b"\r\n")[0], fields
+
+    def assertError(self, client: Call, status: int, code: str) -> None:
+        self.assertEqual((client.status, client.error), (status, code))
+        self.assertEqual(client.reply.value(b"Cache-Control"), b"no-store")
 
 
 class TunnelCase(BenchCase):

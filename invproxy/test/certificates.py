@@ -27,7 +27,7 @@ def directory() -> Path:
     Make a directory that everybody can read, and that is gone when the tests have ended.
     """
     place = tempfile.mkdtemp(prefix="invproxy-")
-    os.chmod(place, 0o755)  # nginx's workers are nobody
+    os.chmod(place, 0o755)  # noqa: S103  (nginx's workers are nobody)
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return Path(place)
 

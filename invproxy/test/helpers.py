@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import ModuleType
+from typing import Any
 
 from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address
@@ -51,6 +52,36 @@ def skipIfCompiled(case: SynchronousTestCase, module: ModuleType) -> None:
     """
     if not (module.__file__ or "").endswith(".py"):
         case.skipTest(f"{module.__name__} is compiled, and cannot be patched")
+
+
+class Copies:
+    """
+    Counts what is cut out of some bytes, and out of what was cut out of them.
+
+    @ivar count: how many bytes that was.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def watch(self, data: bytes) -> bytes:
+        """
+        Make bytes whose cuts are counted.
+        """
+        watched = _Watched(data)
+        watched.copies = self
+        return watched
+
+
+class _Watched(bytes):
+    copies: Copies
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(found, bytes):
+            return found
+        self.copies.count += len(found)
+        return self.copies.watch(found)
 
 
 @implementer(IPeer)

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.static import Data
+from zope.interface import implementer
 
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.resources import ResourceOrigin
@@ -48,6 +50,48 @@ class Keeper(Resource):
         self.requests.append(request)
         request.notifyFinish().addErrback(self.losses.append)
         return NOT_DONE_YET
+
+
+@implementer(IPushProducer)
+class Producer:
+    """
+    A push producer that takes down what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
+
+    def stopProducing(self) -> None:
+        self.calls.append("stop")
+
+
+@implementer(IPullProducer)
+class Puller:
+    """
+    A pull producer of three pieces.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.left = 3
+        self.stopped = False
+        request.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        self.left -= 1
+        self.request.write(b"%d" % self.left)
+        if not self.left:
+            self.request.unregisterProducer()
+            self.request.finish()
+
+    def stopProducing(self) -> None:
+        self.stopped = True
 
 
 def ask(

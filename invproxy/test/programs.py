@@ -211,6 +211,12 @@ class Program:
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def countFiles(self) -> int:
+        """
+        How many files it has open, connections among them.
+        """
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def terminate(self) -> None:
         """
         Ask it to end, by SIGTERM.
@@ -278,6 +284,17 @@ atexit.register(_closeAll)
 TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
 
 
+def limited(arguments: Sequence[str], ulimit: str) -> list[str]:
+    """
+    Have a program run with other limits.
+
+    @param ulimit: options of the shell's command C{ulimit}; none leaves all as it is.
+    """
+    if not ulimit:
+        return list(arguments)
+    return ["sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *arguments]
+
+
 class Proxy(Program):
     """
     C{twist invproxy-server} on ports of its own.
@@ -287,14 +304,16 @@ class Proxy(Program):
     @ivar admin: where administrators connect.
     """
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(self, *options: str, port: int = 0, ulimit: str = "") -> None:
         """
         @param options: more options.
         @param port: the port to listen on; 0 is any free one.
+        @param ulimit: options of the shell's command C{ulimit}, to be in force for the program.
         """
         listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
         admin = ("--admin-listen", "tcp:0:interface=127.0.0.1")
-        super().__init__("proxy", [*TWIST, "invproxy-server", *listen, *admin, *options])
+        arguments = [*TWIST, "invproxy-server", *listen, *admin, *options]
+        super().__init__("proxy", limited(arguments, ulimit))
         found = self.waitFor(r"^proxy ready: (http://\S+:(\d+)) \(admin (http://\S+)\)$")
         self.url = found[1]
         self.port = int(found[2])
@@ -351,6 +370,7 @@ class Agent(Program):
         *options: str,
         added: Mapping[str, str] | None = None,
         ready: bool = True,
+        ulimit: str = "",
     ) -> None:
         """
         @param proxy: the URL of the proxy.
@@ -359,10 +379,11 @@ class Agent(Program):
         @param options: more options.
         @param added: what to add to the environment.
         @param ready: whether to wait until it is ready.
+        @param ulimit: as for a L{Proxy}.
         """
         named = ("--proxy", proxy, "--backend", backend, "--origin", origin)
         arguments = [*TWIST, "invproxy-agent", *named, *options]
-        super().__init__(f"agent {backend}", arguments, added)
+        super().__init__(f"agent {backend}", limited(arguments, ulimit), added)
         if ready:
             self.waitReady()
 

@@ -307,6 +307,21 @@ class Bench:
         """
         return self.call(b"GET", b"request", backend, _named(identifier) + fields)
 
+    def stall(self, identifier: bytes) -> MemoryClient:
+        """
+        Make an C{agent/request} call whose answer is not read.
+
+        @return: the connection.
+        """
+        agent = self.network.client("127.0.0.1", 8080)
+        agent.stopReading()
+        agent.send(
+            b"GET /agent/request HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n%b\r\n"
+            % _named(identifier)
+        )
+        self.network.pump()
+        return agent
+
     def respond(
         self,
         identifier: bytes,

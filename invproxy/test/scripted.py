@@ -28,6 +28,15 @@ from invproxy.wire.handshake import accept
 FEATURES = b"X-Inverting-Proxy-Features: interim, upgrade\r\n"
 
 
+def response(status: int, body: bytes = b"", fields: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %d Whatever\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        status,
+        fields,
+        len(body),
+        body,
+    )
+
+
 @implementer(IHalfCloseableProtocol)
 class Wire(Protocol):
     """

@@ -60,7 +60,7 @@ class DescriptionTests(AdminTestCase):
         All that can be asked for.
         """
         found = [result.ok() for result in self.schema.get_all_operations()]
-        self.assertEqual(len(found), 13)
+        self.assertEqual(len(found), 15)
         return iter(found)
 
     def send(self, case: Any) -> None:
@@ -161,7 +161,7 @@ class DescriptionTests(AdminTestCase):
         assert self.registry is not None
         self.registry.see("web")
         minted = self.ask("POST", "/api/backends/web/tokens", {"name": "laptop"}).json
-        self.registry.useToken(self.registry.tokensOf("web")[0])
+        self.registry.useToken("web", "laptop")
         document = self.get("/api/openapi.json")
         for name, found in (
             ("Status", self.get("/api/status")),

@@ -24,7 +24,7 @@ class TunnelFirstTests(ChoiceTestCase):
         [call] = self.proxy.calls
         self.assertEqual(call.line, "GET /agent/tunnel HTTP/1.1")
         self.assertEqual(call.fields["host"], "proxy.test:8080")
-        self.assertEqual(call.fields["upgrade"], "websocket")
+        self.assertEqual(call.fields["upgrade"].lower(), "websocket")
         self.assertEqual(call.fields["connection"].lower(), "upgrade")
         self.assertEqual(call.fields["sec-websocket-protocol"], "invproxy.v1")
         self.assertEqual(call.fields["x-inverting-proxy-backend-id"], "web")

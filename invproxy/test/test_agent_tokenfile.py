@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tokenfile import TokenFile
+from invproxy.wire.handshake import Claim
 
 
 class TokenFileTests(SynchronousTestCase):
@@ -90,7 +91,7 @@ class LinkTests(SynchronousTestCase):
                 link.pollCall().fields,
                 link.fetchCall("1").fields,
                 link.responseCall("1").fields,
-                link.tunnelCall().head.fields,
+                link.tunnelCall(Claim("a", 0)).head.fields,
             ]
             found = {block.partition(b"Bearer ")[2].partition(b"\r\n")[0] for block in blocks}
             (header,) = link.headers.getRawHeaders(b"authorization", [])

@@ -492,8 +492,9 @@ class RegistryAgentsTests(AccessCase):
         for _ in range(13):
             self.bench.advance(5)
         record = registry.get("web")
+        assert record is not None
         another, one = registry.tokensOf("web")
-        for seen in (record and record.lastUsed, one.lastUsed):
+        for seen in (record.lastUsed, one.lastUsed):
             assert seen is not None
             self.assertLess(self.bench.now - seen, 10)
         self.assertEqual(another.lastUsed, began)

@@ -50,6 +50,7 @@ class TakeTests(SynchronousTestCase):
             (b"invproxy=s;__Host-invproxy-signin=t;a=1", b"a=1"),
             (b"a=1;\tinvproxy = s ;__Host-invproxy-signin=t", b"a=1"),
             (b"__Host-invproxy-signin=t; a; invproxy=s; ; b=", b"a; ; b="),
+            (b"invproxy; invproxy=s; __Host-invproxy-signin; a; __Host-invproxy-signin=t", b"a"),
         ):
             line = b"\r\ncookie: " + rest if rest else b""
             self.assertTaken(
@@ -67,6 +68,14 @@ class TakeTests(SynchronousTestCase):
             b"\r\nCookie: a=1\r\nCOOKIE: b=2\r\nCookie: c=3",
             {b"invproxy": b"x"},
         )
+
+    def test_nameless(self) -> None:
+        """
+        A cookie without a name, whose value looks like one of ours, is not ours, and is of no use to a backend.
+        """
+        for block, rest in ((b"invproxy", b""), (b"a=1; invproxy ;b=2", b"a=1;b=2")):
+            line = b"\r\nCookie: " + rest if rest else b""
+            self.assertTaken(b"\r\nCookie: " + block, line, NOTHING)
 
     @examples(100)
     @given(
@@ -114,6 +123,9 @@ class SetTests(SynchronousTestCase):
             b"\r\nSet-Cookie:\t invproxy = s; Path=/a",
             b"\r\nSet-Cookie: =invproxy=s",
             b"\r\nSet-Cookie: = __Host-invproxy=s",
+            b"\r\nSet-Cookie: invproxy",
+            b"\r\nSet-Cookie: =invproxy ; Path=/a",
+            b"\r\nSet-Cookie:__Host-invproxy-signin;Secure",
         ):
             block = b"\r\nA: b" + line + b"\r\nSet-Cookie: c=d"
             self.assertEqual(dropSet(block), b"\r\nA: b\r\nSet-Cookie: c=d", line)
@@ -126,6 +138,7 @@ class SetTests(SynchronousTestCase):
             b"\r\nSet-Cookie: a=invproxy=s",
             b"\r\nSet-Cookie: invproxy-x=s\r\nSet-Cookie: myinvproxy=1",
             b"\r\nX-Set-Cookie: invproxy=s",
+            b"\r\nSet-Cookie: invproxyy\r\nSet-Cookie: invproxy y; a",
             b"\r\nSet-Cookie: a=b\r\nLink: </invproxy=x>",
         ):
             self.assertEqual(dropSet(block), block)

@@ -13,7 +13,10 @@ from invproxy.auth.throttle import (
     FIRST_PENALTY,
     LIMIT,
     LONGEST_PENALTY,
+    WIDE_LIMIT,
+    WIDE_LONGEST_PENALTY,
     WINDOW,
+    FairThrottle,
     Throttle,
     keyOf,
 )
@@ -188,3 +191,75 @@ class ThrottleTests(SynchronousTestCase):
             self.assertEqual(keyOf(one), keyOf(peerAt(one)))
         self.assertEqual(keyOf(peerOf(UNIXAddress(None))), "unix")
         self.assertEqual(keyOf("forged\n"), "unknown")
+
+
+class FairThrottleTests(SynchronousTestCase):
+    """
+    L{FairThrottle}.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_800_000_000)
+        self.throttle = FairThrottle(self.clock)
+
+    def waitOf(self, who: bytes, peer: str = "192.0.2.7") -> int:
+        """
+        For how many seconds somebody is refused, 0 if they are not; whether they ask or try makes no difference.
+        """
+        waits = []
+        for ask in (self.throttle.check, self.throttle.attempt):
+            try:
+                ask(peer, who)
+            except Fault as fault:
+                waits.append(int(fault.fields.partition(b": ")[2]))
+            else:
+                waits.append(0)
+        self.assertEqual(*waits)
+        if not waits[0]:
+            self.throttle.succeed(peer, who)
+        return waits[0]
+
+    def test_each(self) -> None:
+        """
+        Who fails too often is refused alone: by that name, at that peer.
+        """
+        for _ in range(LIMIT):
+            self.assertEqual(self.waitOf(b"bob"), 0)
+            self.throttle.fail("192.0.2.7", b"bob")
+        self.assertEqual(self.waitOf(b"bob"), FIRST_PENALTY)
+        self.assertEqual(self.waitOf(b"alice"), 0)
+        self.assertEqual(self.waitOf(b"bob", "192.0.2.8"), 0)
+
+    def test_all(self) -> None:
+        """
+        By ever other names nobody gets further than a wider bound; and that keeps out the others there for a minute at
+        most.
+        """
+        waits = []
+        for _ in range(4):
+            for number in range(WIDE_LIMIT):
+                self.throttle.attempt("192.0.2.7", b"%d" % number)
+                self.throttle.fail("192.0.2.7", b"%d" % number)
+            waits.append(self.waitOf(b"alice"))
+            self.assertEqual(self.waitOf(b"alice", "192.0.2.8"), 0)
+            self.clock.advance(waits[-1])
+            self.assertEqual(self.waitOf(b"alice"), 0)
+        self.assertEqual(waits, [15, 30, WIDE_LONGEST_PENALTY, WIDE_LONGEST_PENALTY])
+
+    def test_attempts(self) -> None:
+        """
+        What is under way counts for both, once; what was refused for one reason does not count for the other.
+        """
+        for _ in range(LIMIT):
+            self.throttle.attempt("192.0.2.7", b"bob")
+        for _ in range(2 * WIDE_LIMIT):
+            self.assertEqual(self.waitOf(b"alice"), 0)
+            with self.assertRaises(Fault):
+                self.throttle.attempt("192.0.2.7", b"bob")
+        for number in range(WIDE_LIMIT - LIMIT):
+            self.throttle.attempt("192.0.2.7", b"%d" % number)
+        with self.assertRaises(Fault):
+            self.throttle.attempt("192.0.2.7", b"alice")
+        self.throttle.succeed("192.0.2.7", b"bob")
+        self.throttle.attempt("192.0.2.7", b"alice")

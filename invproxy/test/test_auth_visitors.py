@@ -23,8 +23,8 @@ from zope.interface import implementer
 from invproxy.agent.peer import OriginalPeer
 from invproxy.auth import visitors as module
 from invproxy.auth.approaches import Approaches
-from invproxy.auth.sessions import Sessions
-from invproxy.auth.throttle import LIMIT, Throttle
+from invproxy.auth.sessions import Session, Sessions
+from invproxy.auth.throttle import LIMIT, WIDE_LIMIT, FairThrottle
 from invproxy.auth.visitors import Visitors, cleanUser
 from invproxy.errors import Fault
 from invproxy.http1.fields import values
@@ -89,7 +89,7 @@ class VisitorsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
-        self.throttle = Throttle(self.clock)
+        self.throttle = FairThrottle(self.clock)
         self.peer = FakePeer()
         self.checker = Checker(alice="wonder", bob="builder")
         self.visitors = self.make()
@@ -128,6 +128,8 @@ class VisitorsCase(SynchronousTestCase):
         if rest is not None:
             self.assertEqual(head.fields, b"\r\nHost: example.com" + rest)
         [found] = outcome or ["(waits)"]
+        if isinstance(found, Session):
+            return found.user
         if isinstance(found, Fault):
             self.fault = found
             return f"!{found.code.name}"
@@ -382,8 +384,8 @@ class BasicTests(VisitorsCase):
 
     def test_throttled(self) -> None:
         """
-        After too many failures a peer's guesses are refused unseen; what is known already still passes, and other peers
-        are not concerned.
+        After too many failures a peer's guesses are refused unseen; what is known already still passes, and other users
+        and other peers are not concerned.
         """
         self.identify(basic("alice", "wonder"))
         for _ in range(LIMIT):
@@ -393,6 +395,8 @@ class BasicTests(VisitorsCase):
         self.assertEqual(self.identify(basic("bob", "builder")), "!too-many-attempts")
         self.assertEqual(len(self.checker.asked), asked)
         self.assertEqual(self.identify(basic("alice", "wonder")), "alice")
+        self.checker.users["carol"] = "c"
+        self.assertEqual(self.identify(basic("carol", "c")), "carol")
         self.assertEqual(self.identify(), "")
         other = FakePeer()
         other.address = IPv4Address("TCP", "192.0.2.8", 1)
@@ -402,8 +406,22 @@ class BasicTests(VisitorsCase):
         for _ in range(LIMIT):
             self.identify(basic("bob", "x"))
         self.checker.later = []
-        self.assertEqual(self.identify(basic("carol", "x"), peer=other), "(waits)")
-        self.assertEqual(self.identify(basic("carol", "x")), "!too-many-attempts")
+        self.assertEqual(self.identify(basic("bob", "y"), peer=other), "(waits)")
+        self.assertEqual(self.identify(basic("bob", "y")), "!too-many-attempts")
+
+    def test_manyNames(self) -> None:
+        """
+        Who tries one name after another is refused in the end, and for a while with them whoever comes to the same
+        address for the first time; who is known there passes.
+        """
+        self.identify(basic("alice", "wonder"))
+        for number in range(WIDE_LIMIT):
+            self.assertEqual(self.identify(basic(f"user{number}", "x")), "!unauthenticated")
+        self.assertEqual(self.identify(basic("bob", "builder")), "!too-many-attempts")
+        self.assertEqual(self.identify((b"Authorization", b"Basic ?")), "!too-many-attempts")
+        self.assertEqual(self.identify(basic("alice", "wonder")), "alice")
+        self.clock.advance(15)
+        self.assertEqual(self.identify(basic("bob", "builder")), "bob")
 
     def test_neighbor(self) -> None:
         """
@@ -422,7 +440,8 @@ class BasicTests(VisitorsCase):
         self.clock.advance(60)
         for _ in range(LIMIT):
             self.identify(basic("bob", "x"))
-        self.assertEqual(self.identify(basic("alice", "wonder")), "!unauthenticated")
+        for _ in range(1 + LIMIT):  # one is not counted, as they are those that were right
+            self.assertEqual(self.identify(basic("alice", "wonder")), "!unauthenticated")
         self.assertEqual(self.identify(basic("alice", "wonder")), "!too-many-attempts")
         self.clock.advance(86400)
         self.assertEqual(self.identify(basic("bob", "builder")), "bob")
@@ -439,12 +458,12 @@ class BasicTests(VisitorsCase):
         other.address = IPv4Address("TCP", "192.0.2.8", 1)
         self.identify(basic("alice", "wonder"))
         for _ in range(LIMIT):
-            self.identify(basic("bob", "x"), peer=other)
+            self.identify(basic("alice", "x"), peer=other)
         self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "!too-many-attempts")
         self.clock.advance(15)
         self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "alice")
         for _ in range(LIMIT):
-            self.identify(basic("bob", "x"), peer=other)
+            self.identify(basic("alice", "x"), peer=other)
         self.assertEqual(self.identify(basic("alice", "wonder"), peer=other), "alice")
         self.assertEqual(len(self.checker.asked), 2 * LIMIT + 1)
         self.patch(module, "_MOST_PLACES", 3)

@@ -27,17 +27,10 @@ from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.proxy.settings import ProxySettings
+from invproxy.test.directorigin import DirectArrival, DirectOrigin, DirectUpload
 from invproxy.test.helpers import RecordingAnswer, requestHead
+from invproxy.test.origincontract import Arrival, Fields, StreamingOriginContract, grouped
 from invproxy.test.scripted import RecordingOrigin
-from invproxy.test.test_origins import (
-    Arrival,
-    DirectArrival,
-    DirectOrigin,
-    DirectUpload,
-    Fields,
-    StreamingOriginContract,
-    grouped,
-)
 from invproxy.testing import InvertingPair
 
 if TYPE_CHECKING:

@@ -147,6 +147,16 @@ class CheckTests(FileTestCase):
         self.assertEqual(status, 1)
         self.assertIn("openssl rand", found["text"])
 
+    def test_more(self) -> None:
+        """
+        Of what does not go together the first is shown; that there may be more, is said.
+        """
+        place = self.write("x.toml", 'listen = "tcp:8080"\nadmin-listen = "tcp:8081"')
+        result = self.invoke("check", place)
+        self.assertIn("--listen is 'tcp:8080'", result.stdout)
+        self.assertNotIn("--admin-listen", result.stdout)
+        self.assertIn("1 error; whether all goes together is looked at once it is", result.stdout)
+
     def test_warnings(self) -> None:
         """
         Exit status 0 for what can be used, but with care.

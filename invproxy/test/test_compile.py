@@ -81,3 +81,19 @@ class CompileTests(SynchronousTestCase):
                 if isinstance(node, ast.Call)
             }
             self.assertLessEqual(called, {"len", "max", "min"}, name)
+
+    def test_errors(self) -> None:
+        """
+        No function has one name for two kinds of errors: compiled, the second would have to be of the first kind.
+        """
+        for name in self.tool["HOT"].split():
+            tree = ast.parse((TOOL.parent.parent / "invproxy" / f"{name}.py").read_text())
+            for function in ast.walk(tree):
+                if not isinstance(function, ast.FunctionDef):
+                    continue
+                kinds: dict[str, set[str]] = {}
+                for node in ast.walk(function):
+                    if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+                        kinds.setdefault(node.name, set()).add(ast.unparse(node.type))
+                for bound, found in kinds.items():
+                    self.assertEqual(len(found), 1, f"{name}, {function.name}: {bound}")

@@ -36,7 +36,36 @@ else:
     _Base = object
 
 
-class HostileBackends(_Base):
+class ReplyAssertions(_Base):
+    """
+    What there is to say about the answer to a client.
+    """
+
+    def assertAnswers(self, reply: Reply, answers: list[Answered]) -> None:
+        """
+        The client got one answer, and that is it.
+        """
+        if reply.cut and not answers:
+            return  # a reset may overtake what was sent before it
+        (answer,) = answers
+        if reply.cut and answer.status == 502:
+            self.assertTrue(answer.whole)  # it broke before any of it had left the agent
+            return
+        self.assertEqual((answer.status, answer.interim), (reply.status, list(reply.interim)))
+        self.assertEqual(answer.whole, not reply.cut)
+        if reply.status == 502:
+            self.assertIn(b"X-Inverting-Proxy-Error: origin-bad-response", answer.fields)
+            self.assertNotIn(b"evil", answer.body)
+        elif not reply.cut:
+            self.assertEqual(answer.body, reply.body)
+            self.assertNotIn(b"x-inverting-proxy-error", answer.names)
+        if reply.fields is not None:
+            hop = (b"transfer-encoding", b"connection")
+            kept = [line for line in answer.fields if line.partition(b":")[0].lower() not in hop]
+            self.assertEqual(tuple(kept), reply.fields)
+
+
+class HostileBackends(ReplyAssertions):
     """
     Each answer, one after the other, by one agent.
 
@@ -83,29 +112,6 @@ class HostileBackends(_Base):
         self.assertEqual(stage.exchanges(), 0)
         self.assertEqual(stage.backend.complaints, [])
         self.assertTrue(stage.sameLinks(), "the tunnel is lost")
-
-    def assertAnswers(self, reply: Reply, answers: list[Answered]) -> None:
-        """
-        The client got one answer, and that is it.
-        """
-        if reply.cut and not answers:
-            return  # a reset may overtake what was sent before it
-        (answer,) = answers
-        if reply.cut and answer.status == 502:
-            self.assertTrue(answer.whole)  # it broke before any of it had left the agent
-            return
-        self.assertEqual((answer.status, answer.interim), (reply.status, list(reply.interim)))
-        self.assertEqual(answer.whole, not reply.cut)
-        if reply.status == 502:
-            self.assertIn(b"X-Inverting-Proxy-Error: origin-bad-response", answer.fields)
-            self.assertNotIn(b"evil", answer.body)
-        elif not reply.cut:
-            self.assertEqual(answer.body, reply.body)
-            self.assertNotIn(b"x-inverting-proxy-error", answer.names)
-        if reply.fields is not None:
-            hop = (b"transfer-encoding", b"connection")
-            kept = [line for line in answer.fields if line.partition(b":")[0].lower() not in hop]
-            self.assertEqual(tuple(kept), reply.fields)
 
     def assertHarmless(self, client: MemoryClient, target: bytes) -> None:
         """

@@ -281,6 +281,9 @@ class Trusted(SynchronousTestCase):
             b"X_REAL_IP",
             b"X-Forwarded-Other_Thing",
             b"X_Inverting_Proxy_User_ID",
+            b"X.Forwarded.For",
+            b"x~real+ip",
+            b"X-Inverting-Proxy.User-ID",
         )
         kept = (
             (b"X-Real-IP", b"1"),
@@ -291,7 +294,8 @@ class Trusted(SynchronousTestCase):
         for userHeader, own, likenesses in (
             (None, b"User", ()),
             (b"X-Forwarded-User", b"X-FORWARDED-User", (b"X_Forwarded_User", b"x-forwarded_user")),
-            (b"remote-user", b"Remote-User", (b"Remote_User",)),
+            (b"remote-user", b"Remote-User", (b"Remote_User", b"remote.user", b"REMOTE!USER")),
+            (b"remote.user", b"Remote.User", (b"Remote_User", b"remote-user")),
             (b"Remote_User", b"REMOTE_USER", (b"Remote-User",)),
             (b"X_Forwarded_User", b"x_forwarded_user", (b"X-Forwarded-User",)),
         ):

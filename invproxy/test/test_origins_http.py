@@ -15,15 +15,16 @@ from zope.interface import implementer
 
 from invproxy.agent.origins import HTTPOrigin
 from invproxy.errors import ORIGIN_REFUSED
-from invproxy.http1.fields import items, join
+from invproxy.http1.fields import join
 from invproxy.http1.framing import CHUNKED, lastChunk
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseRequest
 from invproxy.http1.readers import RequestReader
 from invproxy.interfaces import IOrigin
+from invproxy.test.directorigin import DirectUpload, UploadArrival
 from invproxy.test.helpers import RecordingAnswer, requestHead
-from invproxy.test.test_origins import Arrival, DirectUpload, Fields, StreamingOriginContract
+from invproxy.test.origincontract import Arrival, Fields, StreamingOriginContract
 from invproxy.testing import MemoryNetwork
 
 
@@ -77,31 +78,16 @@ class HTTPBackend(Factory):
         return HTTPArrivals(self)
 
 
-class HTTPArrival:
+class HTTPArrival(UploadArrival):
     """
     A L{StreamingArrival} at an HTTP server.
     """
 
     def __init__(self, connection: HTTPArrivals, head: RequestHead, upload: DirectUpload) -> None:
+        super().__init__(head, upload)
         self._connection = connection
         self._transport: Any = connection.transport
-        self._head = head
-        self._upload = upload
         self._chunked = False
-        self.method = head.method
-        self.target = head.target
-
-    def fields(self) -> Fields:
-        return items(self._head.fields)
-
-    def body(self) -> bytes:
-        return self._upload.body
-
-    def ended(self) -> bool:
-        return self._upload.trailers is not None
-
-    def trailers(self) -> bytes:
-        return self._upload.trailers or b""
 
     def gone(self) -> bool:
         return self._connection.over

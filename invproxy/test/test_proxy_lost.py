@@ -322,12 +322,7 @@ class ClockTests(BenchCase):
         size = 1 << 20
         client = bench.ask(b"POST", fields=b"Content-Length: %d\r\n" % (size + 1), body=b"a")
         (identifier,) = bench.pending()
-        agent = bench.network.client("127.0.0.1", 8080)
-        agent.stopReading()
-        agent.send(
-            b"GET /agent/request HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n"
-            b"X-Inverting-Proxy-Request-ID: %b\r\n\r\n" % identifier
-        )
+        agent = bench.stall(identifier)
         bench.respond(identifier, fields=OURS)
         client.send(b"x" * (size - 1))
         bench.advance(60)

@@ -171,13 +171,7 @@ class RequestTests(BenchCase):
         size = 2 << 20
         client = bench.ask(b"POST", fields=b"Content-Length: %d\r\n" % size, body=b"y" * 1000)
         (identifier,) = bench.pending()
-        agent = bench.network.client("127.0.0.1", 8080)
-        agent.stopReading()
-        agent.send(
-            b"GET /agent/request HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n"
-            b"X-Inverting-Proxy-Request-ID: %b\r\n\r\n" % identifier
-        )
-        bench.network.pump()
+        agent = bench.stall(identifier)
         client.send(b"y" * (size - 1000))
         self.assertLess(client.client.link.fromClient, 600_000)
         other = bench.ask()

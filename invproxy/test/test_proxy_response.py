@@ -320,13 +320,7 @@ class ResponseTests(BenchCase):
         size = 1 << 20
         client = bench.ask(b"POST", fields=b"Content-Length: %d\r\n" % size, body=b"abc")
         (identifier,) = bench.pending()
-        agent = bench.network.client("127.0.0.1", 8080)
-        agent.stopReading()
-        agent.send(
-            b"GET /agent/request HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n"
-            b"X-Inverting-Proxy-Request-ID: %b\r\n\r\n" % identifier
-        )
-        bench.network.pump()
+        agent = bench.stall(identifier)
         call = bench.respond(identifier)
         call.chunk(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
         client.send(b"x" * (size - 3))
@@ -368,7 +362,7 @@ class ResponseTests(BenchCase):
             client.client.stopReading()
             call = bench.respond(identifier)
             call.chunk(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"1" * size)
-            paused = any(channel._writingPaused for channel in bench.site._channels)
+            paused = any(channel.isBehind for channel in bench.site._channels)
             if paused and not bench.proxy.mailboxes.exchanges:
                 return bench, client, call, size
         raise AssertionError("no size does it")

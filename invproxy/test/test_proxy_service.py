@@ -51,7 +51,7 @@ class ServiceBench(Bench):
         self.lines = Lines()
         self.calls: list[Call] = []
         self.service = ProxyService(
-            self.network, settings, accessLog=self.lines, **{"listen": [PUBLIC], **options}
+            self.network, settings, **{"listen": [PUBLIC], "accessLog": self.lines, **options}
         )
         self.proxy = self.service.resource
 

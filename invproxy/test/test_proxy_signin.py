@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.auth.attempts import TIMEOUT
-from invproxy.auth.throttle import LIMIT
+from invproxy.auth.throttle import LIMIT, WIDE_LIMIT
 from invproxy.errors import Fault
 from invproxy.http1.fields import values
 from invproxy.test.rawcalls import Call
@@ -327,12 +327,37 @@ class SigningInTests(SignInCase):
         """
         assert self.bench.endUsers is not None
         throttle = self.bench.endUsers.visitors.throttle
-        for _ in range(LIMIT):
-            throttle.fail("127.0.0.1")
+        for _ in range(WIDE_LIMIT):
+            throttle.fail("127.0.0.1", b"alice")
         with self.assertRaises(Fault):
-            throttle.check("127.0.0.1")
+            throttle.check("127.0.0.1", b"bob")
         self.assertEqual(self.complete(self.begin()).status, 303)
         self.assertEqual(self.userOf(), ALICE)
+
+    def test_neighborsCodes(self) -> None:
+        """
+        Neither do the bad codes of another browser there; but those of very many do, for a while.
+        """
+        with capturedLogs():
+            self.played.status = 400
+            told = self.begin()
+            for _ in range(LIMIT):
+                self.assertEqual(self.complete(told).status, 403)
+            self.assertEqual(self.complete(told).status, 429)
+            self.cookies.clear()
+            self.played.status = 200
+            self.assertEqual(self.complete(self.begin()).status, 303)
+            self.played.status = 400
+            for _ in range(WIDE_LIMIT - LIMIT):
+                self.cookies.clear()
+                self.assertEqual(self.complete(self.begin()).status, 403)
+            self.cookies.clear()
+            told = self.begin()
+            self.assertEqual(self.complete(told).status, 429)
+            self.assertEqual(self.complete(told, address="192.0.2.9").status, 403)
+            self.bench.advance(15)
+            self.played.status = 200
+            self.assertEqual(self.complete(told).status, 303)
 
     def test_accessLog(self) -> None:
         """

@@ -15,7 +15,7 @@ from invproxy.interfaces import IAccessLog
 from invproxy.proxy.service import ProxyService
 from invproxy.proxy.settings import ProxySettings
 from invproxy.test.benchcase import TunnelCase
-from invproxy.test.rawcalls import HANDSHAKE, PLAIN, Bench
+from invproxy.test.rawcalls import HANDSHAKE, PLAIN, AgentTunnel, Bench, Call
 from invproxy.test.scripted import RecordingOrigin
 from invproxy.testing import InvertingPair, MemoryNetwork, fetch
 from invproxy.testing.pair import ADMIN, PROXY
@@ -183,6 +183,50 @@ class HandshakeTests(TunnelCase):
             tunnel.call.leave()
             bench.tunnel()
             self.assertFailed(bench.shake(), 503, "too-many-tunnels")
+
+    def test_tooManyButReplaced(self) -> None:
+        """
+        An agent whose link was lost without a word gets its tunnel back, though its backend has as many as it may;
+        nobody else gets one by that, nor more than one at a time.
+        """
+        bench = self.bench(maxTunnels=2)
+        lost = bench.tunnel(instance="mine", slot=1)
+        other = bench.tunnel(instance="other", slot=0)
+        for claim in (b"mine 0", b"another 1", b"mine 1 2", b"mine -1", b"mine", b" 1", b""):
+            self.assertFailed(self.claim(bench, claim), 503, "too-many-tunnels")
+        call = self.claim(bench, b"mine 1")
+        self.assertEqual(call.status, 101)
+        self.assertFailed(self.claim(bench, b"mine 1"), 503, "too-many-tunnels")
+        self.assertFalse(lost.isClosed)
+        tunnel = AgentTunnel(call, bench.network)
+        tunnel.greet(instance="mine", slot=1)
+        self.assertTrue(lost.isClosed)
+        self.assertFalse(other.isClosed)
+        self.assertEqual(len(bench.proxy.tunnels), 2)
+        lost.call.leave()
+        other.call.leave()
+        self.assertServes(bench, tunnel)
+        self.assertEqual(bench.proxy.tunnels._surplus, {})
+
+    def test_tooManyAndNotReplaced(self) -> None:
+        """
+        Who says it would replace a tunnel, and then does not, is sent away.
+        """
+        bench = self.bench(maxTunnels=1)
+        stays = bench.tunnel(instance="mine", slot=0)
+        for said in ({"instance": "mine", "slot": 1}, {"instance": "", "slot": 0}):
+            tunnel = AgentTunnel(self.claim(bench, b"mine 0"), bench.network)
+            tunnel.greet(**said)
+            self.assertTrue(tunnel.isClosed)
+            tunnel.call.leave()
+            self.assertServes(bench, stays)
+            self.assertEqual((len(bench.proxy.tunnels), bench.proxy.tunnels._surplus), (1, {}))
+
+    def claim(self, bench: Bench, claim: bytes) -> Call:
+        """
+        Ask for a tunnel in the place of another one.
+        """
+        return bench.shake(fields=HANDSHAKE + b"X-Inverting-Proxy-Tunnel: %b\r\n" % claim)
 
     def test_noGreeting(self) -> None:
         """

@@ -297,7 +297,7 @@ class DamageTests(SQLiteCase):
         A record that cannot be understood is named.
         """
         for text in ("nonsense", "7", "{", ""):
-            self.sql(f"UPDATE backends SET hosts = '{text}'")
+            self.sql(f"UPDATE backends SET hosts = '{text}'")  # noqa: S608  (from the line above)
             store = self.opened()
             self.assertIn("record of 'web' is damaged", storeErrorOf(self, store.load()))
             self.successResultOf(store.close())

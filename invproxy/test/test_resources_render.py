@@ -20,11 +20,11 @@ from invproxy.errors import NO_BACKEND, ORIGIN_BAD_RESPONSE, ORIGIN_REFUSED, Fau
 from invproxy.http1.heads import RequestHead, ResponseHead, responseHead
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.resources import renderStream
-from invproxy.test.leaves import Leaf
-from invproxy.test.test_origins import (
+from invproxy.test.directorigin import (
     DirectArrival,
     DirectOrigin,
 )
+from invproxy.test.leaves import Leaf
 
 
 class RenderStreamTests(SynchronousTestCase):

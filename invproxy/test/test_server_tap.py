@@ -61,6 +61,7 @@ class PlanTests(SynchronousTestCase):
             " --idle-timeout 4 --head-timeout 5 --claim-timeout 6 --backend-timeout 7"
             " --drain-timeout 8 --max-pending 9 --max-body 10 --max-head 1000"
             " --max-connections 12 --max-backends 13 --link-timeout 14 --max-tunnels 15"
+            " --min-pace 16 --max-connections-per-address 17 --max-links 18 --max-interim 19"
         )
         self.assertEqual(plan.listen, ("tcp:1:interface=127.0.0.1", "unix:/a"))
         self.assertEqual(plan.agentListen, ("unix:/b",))
@@ -82,7 +83,10 @@ class PlanTests(SynchronousTestCase):
                 maxBackends=13,
                 linkTimeout=14.0,
                 maxTunnels=15,
-                limits=Limits(head=1000, line=1000),
+                minPace=16,
+                maxPerAddress=17,
+                maxLinks=18,
+                limits=Limits(head=1000, line=1000, trailers=1000, interims=19),
                 trustedProxies=(ip_network("10.0.0.0/8"), ip_network("::1")),
                 trustUnixPeers=True,
                 userHeader=b"X-User",

@@ -106,7 +106,7 @@ class ExampleTests(SynchronousTestCase):
             "InvertingPair": InvertingPair,
             "Greeting": Greeting,
         }
-        exec(code, space)
+        exec(code, space)  # noqa: S102  (the example of a docstring)
         result = TestResult()
         space["GreetingTests"]("test_greeting").run(result)
         self.assertEqual((result.testsRun, result.errors, result.failures), (1, [], []))

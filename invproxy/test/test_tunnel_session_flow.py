@@ -11,6 +11,7 @@ from invproxy.errors import (
     Fault,
 )
 from invproxy.http1.framing import CHUNKED
+from invproxy.test.helpers import Copies
 from invproxy.test.tunnelcase import (
     COLLECTED,
     KEY,
@@ -358,30 +359,16 @@ class Flow(Case):
         """
         A large piece of a body is not copied again for each part of it that is sent.
         """
-        copied = 0
-
-        class Counted(bytes):
-            """
-            Counts what is cut out of it.
-            """
-
-            def __getitem__(self, key):
-                nonlocal copied
-                found = super().__getitem__(key)
-                if isinstance(found, bytes):
-                    copied += len(found)
-                    return Counted(found)
-                return found
-
+        copies = Copies()
         raw = RawProxy(frame(HELLO, 0, Hello(window=1 << 30).encode()))
         asked = raw.request()
         asked.respond()
         raw.session.outbox.pause()
         size = 8 << 20
-        asked.answer.write(Counted(size))
+        asked.answer.write(copies.watch(bytes(size)))
         raw.session.outbox.resume()
         self.assertEqual(len(raw.hear().data(1)), size)
-        self.assertLess(copied, 4 * size)
+        self.assertLess(copies.count, 4 * size)
 
     def test_sourceThatWritesAtOnce(self) -> None:
         """

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.test.helpers import Copies
 from invproxy.test.messages import examples
 from invproxy.wire.frames import (
     CREDIT,
@@ -269,53 +270,27 @@ class ReadingTests(SynchronousTestCase):
         """
         A head of 64 KiB in single bytes is joined once, and not again and again.
         """
-        copied = 0
-
-        class Counted(bytes):
-            """
-            Counts what is cut out of it.
-            """
-
-            def __getitem__(self, key):
-                nonlocal copied
-                found = super().__getitem__(key)
-                if isinstance(found, bytes):
-                    copied += len(found)
-                return found
-
+        copies = Copies()
         size = 65536
         reading = Reading(limit=size)
         joins = 0
         for piece in singly(frame(RESPONSE, 1, b"h" * size)):
             before = len(reading.reader._held)
-            reading.feed(Counted(piece))
+            reading.feed(copies.watch(piece))
             joins += before > len(reading.reader._held)
         self.assertEqual(reading.pieces, [(RESPONSE, 1, 0, b"h" * size)])
         self.assertLessEqual(joins, 2)
-        self.assertLess(copied, 4 * size)
+        self.assertLess(copies.count, 4 * size)
 
     def test_manySmallFrames(self) -> None:
         """
         Many frames in one piece are not copied over and over either.
         """
-        copied = 0
-
-        class Counted(bytes):
-            """
-            Counts what is cut out of it.
-            """
-
-            def __getitem__(self, key):
-                nonlocal copied
-                found = super().__getitem__(key)
-                if isinstance(found, bytes):
-                    copied += len(found)
-                return found
-
-        whole = Counted(numberFrame(CREDIT, 1, 1) * 10000 + b"\x00" * 9)
+        copies = Copies()
+        whole = copies.watch(numberFrame(CREDIT, 1, 1) * 10000 + b"\x00" * 9)
         reading = Reading().feed(whole)
         self.assertEqual(len(reading.pieces), 10000)
-        self.assertLess(copied, 2 * len(whole))
+        self.assertLess(copies.count, 2 * len(whole))
 
     def test_holdsNoMoreThanItsLimit(self) -> None:
         """

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunneler import AgentSession, TunnelLost
 from invproxy.clocks import Clocks
+from invproxy.credential import OPEN, Credential
 from invproxy.deadlines import Deadlines
 from invproxy.errors import (
     CLIENT_GONE,
@@ -291,6 +292,7 @@ class Proxy:
         session = ProxySession(
             self.tunnels,
             self.mailbox,
+            Credential(OPEN, "", ""),
             end,
             self.clock,
             self.deadlines,
@@ -330,7 +332,6 @@ class Proxy:
             self.mailbox,
             requestHead(method, target, fields or [], framing=framing),
             client,
-            clock=self.clock,
             deadlines=self.deadlines,
             clocks=Clocks(),
             ended=ended,

@@ -23,7 +23,7 @@ SEGMENT = 64 * 1024
 """How many bytes arrive at once, at most."""
 
 _RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-_WILDCARDS = ("0.0.0.0", "::")
+_WILDCARDS = _ANY, _ANY6 = "0.0.0.0", "::"  # noqa: S104  (in memory)
 
 
 def _error(number: int) -> OSError:
@@ -206,10 +206,13 @@ class MemorySocket:
     def setsockopt(self, level: int, option: int, value: object) -> None:
         self._options[level, option] = value
 
-    def getsockopt(self, level: int, option: int) -> object:
+    def getsockopt(self, level: int, option: int, size: int = 0) -> object:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
             number, self._error = self._error, 0
             return number
+        if (level, option) == (socket.IPPROTO_TCP, getattr(socket, "TCP_INFO", None)):
+            # As in Linux, so far as anybody here wants to know: what the peer has acknowledged, and what came from it.
+            return struct.pack("=120xQQ", self._outgoing.carried, self._incoming.carried)
         return self._options.get((level, option), 0)
 
     def bind(self, address: Address | tuple[str, int, int, int]) -> None:
@@ -398,7 +401,7 @@ class Kernel:
         """
         if isinstance(address, tuple):
             host, port = address
-            host = host or ("::" if owner.family == socket.AF_INET6 else "0.0.0.0")
+            host = host or (_ANY6 if owner.family == socket.AF_INET6 else _ANY)
             port = port or next(self._ports)
             address = (host, port)
             clash = any(
@@ -446,7 +449,7 @@ class Kernel:
     def _listenerAt(self, address: Address) -> MemorySocket | None:
         found = self._bound.get(address)
         if found is None and isinstance(address, tuple):
-            wildcard = "::" if ":" in address[0] else "0.0.0.0"
+            wildcard = _ANY6 if ":" in address[0] else _ANY
             found = self._bound.get((wildcard, address[1]))
         return found if found is not None and found.listening else None
 

@@ -127,8 +127,8 @@ class Session(Generic[S]):
         self.pulse.heardAt = self.clock.seconds()
         try:
             self._messages.feed(data)
-        except Violation as error:
-            self.life.close(error.code, error.reason)
+        except Violation as violation:
+            self.life.close(violation.code, violation.reason)
         except FrameError as error:
             self.life.close(PROTOCOL_ERROR, str(error))
         except Exception:

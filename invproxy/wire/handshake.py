@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 
+from attrs import frozen
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, Request
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from invproxy.errors import BAD_REQUEST, Fault
-from invproxy.http1.fields import dropper, elements, join, values
+from invproxy.http1.fields import dropper, elements, join, value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseRequest, parseResponse
@@ -32,6 +33,9 @@ _KEY_FIELD = b"Sec-WebSocket-Key"
 _PROTOCOL_FIELD = b"Sec-WebSocket-Protocol"
 _VERSION_FIELD = b"Sec-WebSocket-Version"
 
+_CLAIM = b"X-Inverting-Proxy-Tunnel"
+
+_isClaim = re.compile(rb"([0-9A-Za-z._\-]{1,64}) ([0-9]{1,10})").fullmatch
 _isKey = re.compile(rb"[0-9A-Za-z+/]{22}==").fullmatch
 _dropOurs = dropper(
     b"connection",
@@ -109,6 +113,33 @@ class ClientHandshake:
 
 def _show(texts: list[bytes]) -> str:
     return repr(b", ".join(texts)[:40].decode("latin-1")) if texts else "none"
+
+
+@frozen
+class Claim:
+    """
+    Whose tunnel a handshake says that it opens; the HELLO will say it again.
+
+    @ivar instance: names one run of an agent.
+    @ivar slot: which of its tunnels it is.
+    """
+
+    instance: str
+    slot: int
+
+    def asField(self) -> bytes:
+        """
+        Write the field, as a block.
+        """
+        return b"\r\n%b: %b %d" % (_CLAIM, self.instance.encode("ascii"), self.slot)
+
+
+def claimOf(head: RequestHead) -> Claim | None:
+    """
+    Read whose tunnel a handshake says that it opens, L{None} if it does not.
+    """
+    matched = _isClaim(value(head.fields, _CLAIM) or b"")
+    return None if matched is None else Claim(matched[1].decode("ascii"), int(matched[2]))
 
 
 def accept(head: RequestHead) -> ResponseHead:

@@ -1,5 +1,6 @@
 """
-Hostile HTTP: requests and responses that were made to be understood in two ways, each with what becomes of it.
+Hostile HTTP: requests and responses that were made to be understood in two ways, each with what becomes of it; and
+hostile agents, proxies and clients, who abuse what they are allowed to say.
 
 A row is all that is needed to add another. The tables:
 
@@ -11,6 +12,9 @@ A row is all that is needed to add another. The tables:
  - L{invproxy.test.hostile.pipelines}: what stands behind a request.
  - L{invproxy.test.hostile.responses}: what backends answer.
  - L{invproxy.test.hostile.probes}: the cases of h1spec and the mutations of smuggler, made anew.
+ - L{invproxy.test.hostile.agents}: what agents send through tunnels, and as fields of responses.
+ - L{invproxy.test.hostile.proxies}: what proxies send to agents.
+ - L{invproxy.test.hostile.clients}: how clients would be agents, or somebody else.
 
 L{invproxy.test.hostile.cases} says what a row is, and L{invproxy.test.hostile.stage} is where it is played.
 """

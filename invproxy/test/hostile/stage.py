@@ -64,7 +64,7 @@ class Asked:
         return self.first.partition(b" ")[2]
 
 
-class _Connection(Protocol):
+class BackendConnection(Protocol):
     """
     One connection to the backend.
     """
@@ -261,7 +261,7 @@ class Stage:
         self.network = MemoryNetwork()
         self.backend = Backend(self.network)
         self._transport = transport
-        factory = Factory.forProtocol(lambda: _Connection(self.backend))
+        factory = Factory.forProtocol(lambda: BackendConnection(self.backend))
         factory.noisy = False
         self.network.listenTCP(81, factory)
         origin = HTTPOrigin.fromURL(self.network, "http://origin:81")

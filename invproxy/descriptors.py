@@ -1,0 +1,60 @@
+"""
+File descriptors: each connection takes one. Systems give programs few unless they ask, so a command asks at its start
+for as many as it may have, and then promises no more than that.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from types import ModuleType
+from typing import Final
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # not UNIX
+    resource = None
+
+ENOUGH: Final = 1 << 20
+"""As many as are asked for. Some systems would give a thousand million, and some programs look at each of them."""
+
+_LEAST_SPARE, _MOST_SPARE = 16, 256
+
+HINT: Final = "raise the hard limit (ulimit -Hn, or LimitNOFILE= of a systemd service)"
+"""What to do about too few."""
+
+
+def raiseLimit() -> int:
+    """
+    Let this process have as many descriptors as it may.
+
+    @return: how many these are; 0 where nobody knows.
+    """
+    if resource is None:
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return ENOUGH if soft == resource.RLIM_INFINITY else int(soft)
+    with suppress(OSError, ValueError):  # macOS has a bound below that which it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return int(soft)
+
+
+def roomFor(limit: int) -> int:
+    """
+    Say how many connections a process can have.
+
+    @param limit: how many descriptors it may have.
+    @return: how many of them neither it has now, nor it may need for files, name servers and the like.
+    """
+    spare = min(max(limit // 32, _LEAST_SPARE), _MOST_SPARE)
+    return max(1, limit - _inUse() - spare)
+
+
+def _inUse() -> int:
+    with suppress(OSError):
+        return len(os.listdir("/dev/fd"))
+    return 32
