@@ -241,6 +241,8 @@ async def _fill(setting: Setting) -> None:
                     raise
                 piece //= 2
     await _register(setting, "full", 503)
+    for _ in range(40):  # more lines than fit into what is left of a block
+        await setting.client.askFor(setting.asker.probe(BACKEND))
     status, _ = await setting.admin("GET", "/readyz")
     if status != 200:
         setting.complaints.append(f"readyz answered {status} with a full disk")

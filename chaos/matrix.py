@@ -312,8 +312,9 @@ async def _layLine(directory: Path, loss: float) -> tuple[Place, list[Program]]:
     _do("ip", "link", "set", "far", "netns", str(far.pid))
     for device, address, where in (("near", _NEAR, ()), ("far", _FAR, prefix)):
         _do(*where, "ip", "link", "set", "lo", "up")
+        # All of 127.0.0.0/8 belongs to the machine itself, unless that is said otherwise.
+        _do(*where, "ip", "address", "flush", "dev", "lo")
         _do(*where, "ip", "address", "add", "127.0.0.1/32", "dev", "lo")
-        _do(*where, "ip", "address", "delete", "127.0.0.1/8", "dev", "lo")
         _do(*where, "sysctl", "-qw", f"net.ipv4.conf.{device}.route_localnet=1")
         _do(*where, "ip", "address", "add", f"{address}/30", "dev", device)
         _do(*where, "ip", "link", "set", device, "mtu", "1500", "up")

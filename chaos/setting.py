@@ -56,7 +56,7 @@ class Clocks:
     """
 
     queue: float = 6.0
-    claim: float = 1.0
+    claim: float = 3.0
     response: float = 6.0
     idle: float = 5.0
     head: float = 5.0

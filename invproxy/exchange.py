@@ -347,11 +347,6 @@ class Exchange:
         Queue again what was not fetched; what was, only while nothing can go wrong by that, and only for an agent that
         waits already, so that nobody waits long for an agent that will not come back.
         """
-        queue = self._clocks.queue
-        if self.state == CLAIMED and queue and self._seconds() >= self.began + queue:
-            # Or an agent that claims and never fetches would have it wait for ever.
-            self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
-            return
         if self.fetches and not (
             self.fetches < _MOST_FETCHES and self.head.isReplayable() and self.mailbox.hasWaiters()
         ):
