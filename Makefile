@@ -5,26 +5,28 @@
 #   make bench    the benchmark, of that copy; make bench OF=. is of the checkout as it is
 #   make clean    removes what was made
 #   make chaos    ten minutes in which everything fails at random; CHAOS="--minutes 2" has it shorter
+#   make soak     ten minutes of mixed traffic while agents come and go, of which nothing may be left; SOAK="--minutes 60"
+#   make faults   every fault once, at every moment of a request; FAULTS="--carrier poll" has half of it
 #   make fuzz     a minute of fuzzing of what reads the bytes of strangers; FUZZ="--seconds 600" has it longer
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py))
+UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py soak/test_*.py))
 INTEGRATION := $(wildcard invproxy/test/test_integration*.py)
 modules = $(subst /,.,$(basename $(1)))
 # The arguments of trial: two workers suit the two cores of a small machine.
 TRIAL := -j2
 
 .NOTPARALLEL:
-.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos fuzz clean packages
+.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos faults soak fuzz clean packages
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
 test: packages $(VENV)/installed-lint $(VENV)/installed-audit $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
-	@MAKE='$(MAKE)' $(BIN)/python .ci/steps lint audit unit integration docs
+	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak lint audit unit integration docs
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -59,6 +61,12 @@ bench: packages $(VENV)/installed-test $(if $(filter build/compiled,$(OF)),compi
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m chaos $(CHAOS)
+
+soak: $(VENV)/installed
+	$(BIN)/python -m soak $(SOAK)
+
+faults: $(VENV)/installed
+	$(BIN)/python -m chaos.matrix $(FAULTS)
 
 fuzz: $(VENV)/installed-test $(VENV)/installed-fuzz
 	$(BIN)/python -m fuzz $(FUZZ)

@@ -1,7 +1,8 @@
 """
 A line that delays packets: C{python -m benchmarks.line NAME NAME --delay MS} makes two TUN devices, prints C{line
-ready}, and carries each packet from one to the other that many milliseconds later. It does what netem does on a pair
-of veth devices, for kernels without netem. It needs the right to make network devices.
+ready}, and carries each packet from one to the other that many milliseconds later; with C{--loss PERCENT}, not all of
+them. It does what netem does on a pair of veth devices, for kernels without netem. It needs the right to make network
+devices.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import struct
 import time
 from argparse import ArgumentParser
 from collections import deque
+from random import Random
 
 _TUNSETIFF = 0x400454CA
 _TUNSETOFFLOAD = 0x400454D0
@@ -26,17 +28,19 @@ _BATCH = 64
 """Packets that are taken from one side before the other has its turn."""
 
 
-def openDevice(name: str) -> int:
+def openDevice(name: str, *, segments: bool = False) -> int:
     """
     Make a TUN device for packets of up to 64 KiB, which the kernel would cut into segments later.
 
     @param name: its name.
+    @param segments: whether packets come as short as they are on a real line.
     @return: the file descriptor through which its packets come and go; the device is gone when it is closed.
     """
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", name.encode("ascii"), flags))
-    fcntl.ioctl(device, _TUNSETOFFLOAD, _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6)
+    offload = 0 if segments else _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6
+    fcntl.ioctl(device, _TUNSETOFFLOAD, offload)
     return device
 
 
@@ -45,15 +49,18 @@ class Direction:
     The packets that are under way from one device to the other.
     """
 
-    def __init__(self, source: int, destination: int, delay: float) -> None:
+    def __init__(self, source: int, destination: int, delay: float, loss: float = 0.0) -> None:
         """
         @param source: the file descriptor that packets come from.
         @param destination: the one that they go to.
         @param delay: how many seconds later.
+        @param loss: the share of packets that get lost, from 0 to 1.
         """
         self._source = source
         self._destination = destination
         self._delay = delay
+        self._loss = loss
+        self._random = Random(0)  # the same losses each time, as far as the packets are
         self._packets: deque[tuple[float, bytes]] = deque()
 
     def take(self) -> None:
@@ -63,9 +70,11 @@ class Direction:
         due = time.monotonic() + self._delay
         for _ in range(_BATCH):
             try:
-                self._packets.append((due, os.read(self._source, _LONGEST)))
+                packet = os.read(self._source, _LONGEST)
             except BlockingIOError:
                 return
+            if not self._loss or self._random.random() >= self._loss:
+                self._packets.append((due, packet))
 
     def release(self) -> None:
         """
@@ -95,10 +104,14 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.line")
     parser.add_argument("names", nargs=2, metavar="NAME")
     parser.add_argument("--delay", type=float, required=True)
+    parser.add_argument("--loss", type=float, default=0.0, help="of a hundred packets")
     options = parser.parse_args()
-    near, far = (openDevice(name) for name in options.names)
-    delay = options.delay / 1000
-    directions = {near: Direction(near, far, delay), far: Direction(far, near, delay)}
+    near, far = (openDevice(name, segments=options.loss > 0) for name in options.names)
+    delay, loss = options.delay / 1000, options.loss / 100
+    directions = {
+        near: Direction(near, far, delay, loss),
+        far: Direction(far, near, delay, loss),
+    }
     poll = select.epoll()
     for device in directions:
         poll.register(device, select.EPOLLIN)

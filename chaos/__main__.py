@@ -14,10 +14,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from chaos.faults import KINDS, USUAL
-from chaos.programs import ChaosError
 from chaos.report import asJSON, plain
 from chaos.run import Options, Run
 from chaos.stage import CARRIERS
+from stage.programs import StageError
 
 _MOST_MINUTES = 24 * 60.0
 
@@ -87,7 +87,7 @@ def main() -> int:
     options, file = _parse(sys.argv[1:])
     try:
         return asyncio.run(_run(options, file))
-    except ChaosError as error:
+    except StageError as error:
         sys.stderr.write(f"chaos: {error}\n")
         return 2
     except asyncio.CancelledError:

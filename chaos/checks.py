@@ -9,12 +9,13 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from chaos.asks import LONGEST
 from chaos.faults import ORIGIN_KILLED, PROXY_KILLED, Kind
-from chaos.journal import BEGUN, FAULTY, Line
-from chaos.ledger import ENDLESS, LEFT, RIGHT, SHORT, WRONG, Entry, Ledger
+from chaos.ledger import Entry, Ledger
 from chaos.stage import Stage, Times
 from chaos.troubles import Trouble, Troubles
+from stage.asks import LONGEST
+from stage.journal import BEGUN, FAULTY, Line
+from stage.results import ENDLESS, LEFT, RIGHT, SHORT, WRONG
 
 _MARGIN = 5.0
 _GRACE = 1.0

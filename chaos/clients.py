@@ -12,19 +12,14 @@ from random import Random
 
 from attrs import define
 
-from chaos.asks import END, LONGEST, Ask, Asker
-from chaos.judgement import judge, judgeBroken, judgeEcho
-from chaos.ledger import BEHIND, ENDLESS, LEFT, REFUSED, RIGHT, WRONG, Entry, Ledger, Result
-from chaos.messages import Answer
-from chaos.wire import Ended, Nonsense, Wire
-
-_PIECES = 6
-"""In how many pieces a slow body is sent."""
-
-_PIECE = 16384
-
-_AWAITED = 1.0
-"""Seconds that a client waits for a 100 (Continue)."""
+from chaos.asker import Asker
+from chaos.ledger import Entry, Ledger
+from stage.asks import LONGEST, Ask
+from stage.judgement import judge, judgeBroken
+from stage.messages import Answer
+from stage.results import BEHIND, ENDLESS, LEFT, REFUSED, RIGHT, WRONG, Result
+from stage.speaking import readEcho, sendAsk
+from stage.wire import Ended, Nonsense, Wire
 
 _AFTER_REFUSAL = 0.5
 _MOST_PROBES = 16
@@ -50,57 +45,6 @@ class World:
     patience: float
     complain: Callable[[Entry, str], None]
     isOver: bool = False
-
-
-async def _send(wire: Wire, ask: Ask, leave: asyncio.Event, *, closes: bool) -> None:
-    """
-    Send a request; a server that does not take it has its reason, which is read from its answer.
-    """
-    try:
-        await wire.send(ask.head(closes=closes))
-        if ask.expects:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(leave.wait(), _AWAITED)
-        body = ask.uploadBody()
-        piece = max(1, len(body) // _PIECES) if ask.uploadSeconds else _PIECE
-        for begin in range(0, len(body), piece):
-            part = body[begin : begin + piece]
-            await wire.send(b"%x\r\n%b\r\n" % (len(part), part) if ask.uploadChunked else part)
-            if ask.uploadSeconds:
-                await asyncio.sleep(ask.uploadSeconds / _PIECES)
-        if ask.uploadChunked:
-            await wire.send(b"0\r\nX-Trail: %d\r\n\r\n" % ask.number)
-    except Ended:
-        pass
-
-
-async def _readEcho(wire: Wire, ask: Ask, answer: Answer) -> Result:
-    """
-    Use an upgraded connection: send something in pieces, and see it come back.
-    """
-
-    async def talk() -> None:
-        data = ask.answerBody()
-        piece = max(1, len(data) // _PIECES)
-        try:
-            for begin in range(0, len(data), piece):
-                await wire.send(data[begin : begin + piece])
-                await asyncio.sleep(ask.seconds / _PIECES)
-            await wire.send(END)
-        except Ended:
-            pass
-
-    talking = asyncio.create_task(talk())
-    echo = bytearray()
-    isOver = False
-    try:
-        while True:
-            echo += await wire.readSome(_PIECE)
-    except Ended as end:
-        isOver = not end.reset
-    finally:
-        talking.cancel()
-    return judgeEcho(ask, answer, bytes(echo), isOver=isOver)
 
 
 class Client:
@@ -219,7 +163,7 @@ class Client:
         """
         ask, draw = entry.ask, self._random
         leave = asyncio.Event()
-        sending = asyncio.create_task(_send(wire, ask, leave, closes=closes))
+        sending = asyncio.create_task(sendAsk(wire, ask, leave, closes=closes))
         leaves = draw.random() < self._leaving
         patience = draw.uniform(0.0, 1.5) if leaves else self._world.patience
         answer = Answer()
@@ -227,7 +171,7 @@ class Client:
             async with asyncio.timeout(patience):
                 await answer.read(wire, ask.method, lambda _: leave.set())
                 if answer.status == 101:
-                    result = await _readEcho(wire, ask, answer)
+                    result = await readEcho(wire, ask, answer)
                 else:
                     result = judge(ask, answer)
         except TimeoutError:

@@ -10,10 +10,10 @@ from random import Random
 
 from attrs import define, frozen
 
-from chaos.ledger import CLOSED, CUT, REFUSED
-from chaos.programs import Program
 from chaos.relay import Relay
 from chaos.stage import Stage
+from stage.programs import Program
+from stage.results import CLOSED, CUT, REFUSED
 
 _DRAIN_MARGIN = 5.0
 _START_TIME = 20.0

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from attrs import define
 
-from chaos.programs import Program
+from stage.programs import Program
 
 _GROWN_UP = 10.0
 """Seconds after which a process has loaded what it needs."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from chaos.wire import resetOnClose
+from stage.wire import resetOnClose
 
 _PIECE = 65536
 

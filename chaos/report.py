@@ -9,25 +9,10 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-from chaos.ledger import ERROR, RIGHT
 from chaos.run import Run
 from chaos.troubles import PROMISE, Recovery
-
-Row = tuple[object, ...]
-
-
-def _table(title: str, columns: Row, rows: Iterable[Row]) -> list[str]:
-    texts = [[str(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(len(row[at]) for row in texts) for at in range(len(columns))]
-    lines = [
-        "  "
-        + "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in texts
-    ]
-    return ["", title, *lines]
+from stage.results import ERROR, RIGHT
+from stage.tables import Row, table
 
 
 def _outcomes(run: Run) -> list[tuple[str, int]]:
@@ -107,17 +92,17 @@ def plain(run: Run) -> str:
     last = ", ".join(f"{backend} {right}" for backend, right in run.atLast.items())
     spread = ("recovered", "median s", "worst s")
     lines = [
-        *_table(
+        *table(
             "requests",
             ("outcome", "count", "%"),
             ((name, count, f"{100 * count / total:.2f}") for name, count in _outcomes(run)),
         ),
         f"  begun by their origin more than once, as they may: {run.checks.agains}",
         f"  time: {slowest}",
-        *_table("faults", ("kind", "count", "s in all", *spread), _faults(run)),
-        *_table(f"recovery, promised within {PROMISE:g} s", ("of", *spread), _recoveries(run)),
+        *table("faults", ("kind", "count", "s in all", *spread), _faults(run)),
+        *table(f"recovery, promised within {PROMISE:g} s", ("of", *spread), _recoveries(run)),
         f"  disturbed by the next fault: {run.troubles.disturbed}",
-        *_table(
+        *table(
             "requests while an agent of their backend was in this kind of trouble, and another was not",
             ("kind", "count", "right", "%"),
             (
@@ -126,7 +111,7 @@ def plain(run: Run) -> str:
                 if kind.part in ("agent", "link")
             ),
         ),
-        *_table(
+        *table(
             "memory of the process that lived longest, MiB",
             ("program", "starts", "s", "after 10 s", "at the end", "at most"),
             _memory(run),
@@ -136,7 +121,7 @@ def plain(run: Run) -> str:
     ]
     if run.failures.found:
         counts = Counter(failure.what for failure in run.failures.found)
-        lines += _table("failed checks", ("what", "count"), counts.most_common(20))
+        lines += table("failed checks", ("what", "count"), counts.most_common(20))
         lines += ["", f"logs: {run.stage.directory}"]
     return "\n".join((*lines, "", verdict(run)))
 

@@ -13,18 +13,19 @@ from typing import Any
 
 from attrs import frozen
 
-from chaos.asks import Asker
+from chaos.asker import Asker
 from chaos.checks import Checks
 from chaos.clients import Client, World
 from chaos.failures import Failures
 from chaos.faults import USUAL, Kind
-from chaos.ledger import RIGHT, Entry, Ledger
+from chaos.ledger import Entry, Ledger
 from chaos.memory import MOST_GROWTH, Memory
-from chaos.messages import Answer
 from chaos.schedule import Schedule
 from chaos.stage import Stage, Times
 from chaos.troubles import Troubles
-from chaos.wire import Wire
+from stage.messages import Answer
+from stage.results import RIGHT
+from stage.wire import Wire
 
 _CLIENTS = 8
 """Clients of each backend, besides the one that probes."""
@@ -114,7 +115,7 @@ class Run:
         """
         Do it all.
 
-        @raise ChaosError: if it cannot begin.
+        @raise StageError: if it cannot begin.
         """
         try:
             await self.stage.start()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from attrs import define, frozen
 
-from chaos.journal import JournalReader
-from chaos.programs import ChaosError, Program, freePorts
 from chaos.relay import Relay
+from stage.journal import JournalReader
+from stage.programs import Program, StageError, freePorts
 
 CARRIERS = ("poll", "tunnel", "auto", "both")
 """What the agents of a run can use."""
@@ -154,7 +154,7 @@ class Stage:
     def _addBackend(self, name: str, cast: tuple[tuple[bool, str], ...], carrier: str) -> None:
         port = self._ports.pop()
         path = self.directory / f"{name}.journal"
-        arguments = [sys.executable, "-m", "chaos.origin", name, str(port), str(path)]
+        arguments = [sys.executable, "-m", "stage.origin", name, str(port), str(path)]
         origin = Program(f"origin of {name}", arguments, self.directory / f"origin-{name}.log")
         agents = [
             self._addAgent(
@@ -198,7 +198,7 @@ class Stage:
         """
         Start everything.
 
-        @raise ChaosError: if something does not start.
+        @raise StageError: if something does not start.
         """
         for relay in self._relays:
             await relay.start()
@@ -217,7 +217,7 @@ class Stage:
         for agent in agents:
             carrier = agent.transport.replace("auto", "tunnel")
             if f"over {carrier}" not in agent.program.tail(5):
-                raise ChaosError(f"{agent.name} has another carrier:\n{agent.program.tail(5)}")
+                raise StageError(f"{agent.name} has another carrier:\n{agent.program.tail(5)}")
 
     def stop(self, *, keep: bool) -> None:
         """

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from attrs import define, field, frozen
 
 from chaos.faults import Fault
-from chaos.ledger import RIGHT, Entry
+from chaos.ledger import Entry
+from stage.results import RIGHT
 
 PROMISE = 15.0
 """Seconds within which everything recovers by itself."""

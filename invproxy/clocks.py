@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from invproxy.errors import HEAD_TIMEOUT, IDLE_TIMEOUT, ORIGIN_TIMEOUT, QUEUE_TIMEOUT, Fault
+from invproxy.errors import HEAD_TIMEOUT, IDLE_TIMEOUT, ORIGIN_TIMEOUT, Fault
 
 if TYPE_CHECKING:
     from invproxy.exchange import Exchange
@@ -80,8 +80,7 @@ def deadlinesOf(exchange: Exchange, clocks: Clocks) -> Iterator[tuple[float, Cal
     if state == QUEUED:
         if clocks.queue:
             # Whoever waits again because an agent did not come has waited all the time.
-            start = since if exchange.fetches else exchange.began
-            yield start + clocks.queue, partial(exchange.fail, Fault(QUEUE_TIMEOUT))
+            yield exchange.waitsSince + clocks.queue, exchange.failWaiting
     elif state == CLAIMED:
         if clocks.claim:
             yield since + clocks.claim, exchange.giveBack

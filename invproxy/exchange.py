@@ -31,6 +31,7 @@ from invproxy.http1.fields import dropper
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.marks import OWN
 from invproxy.interfaces import IAnswer, IExchange, IPeer, IUpload
+from invproxy.metrics import Tally
 from invproxy.requestbody import RequestBody
 
 _MOST_FETCHES: Final = 3
@@ -70,6 +71,8 @@ class Exchange:
     @ivar mailbox: where it waits.
     @ivar state: one of the states of L{invproxy.clocks}.
     @ivar since: when it entered its state.
+    @ivar waitsSince: since when it waits for an agent: since it came, or since the last agent that had begun was lost.
+    @ivar takenAt: when an agent first took it, or -1.
     @ivar stirredAt: when a byte of a body came last, either way, or could come again after a pause.
     @ivar fetches: how many times its request was fetched.
     @ivar hasLifeline: whether the carrier will tell when its agent is lost.
@@ -89,6 +92,7 @@ class Exchange:
         "_clocks",
         "_ended",
         "_holder",
+        "_metrics",
         "_seconds",
         "_soonest",
         "_unclaimed",
@@ -111,7 +115,9 @@ class Exchange:
         "since",
         "state",
         "stirredAt",
+        "takenAt",
         "upgraded",
+        "waitsSince",
     )
 
     def __init__(
@@ -127,6 +133,7 @@ class Exchange:
         endUser: str = "",
         maxBody: int = 0,
         checkTrailers: Callable[[bytes], bytes] | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param identifier: the ID.
@@ -139,6 +146,7 @@ class Exchange:
         @param endUser: who the client authenticated as.
         @param maxBody: how many bytes the body may have; 0 is any number.
         @param checkTrailers: makes the block of trailer fields that goes on of the one that came.
+        @param metrics: told of its end.
         """
         self.id = identifier
         self.mailbox = mailbox
@@ -146,8 +154,9 @@ class Exchange:
         self.endUser = endUser
         self.session: object = None
         self._seconds = deadlines.seconds
-        self.began = self.since = self.stirredAt = self._seconds()
+        self.began = self.since = self.stirredAt = self.waitsSince = self._seconds()
         self.state = QUEUED
+        self.takenAt = -1.0
         self.fetches = 0
         self.hasLifeline = False
         self.expectsLifeline = False
@@ -162,6 +171,7 @@ class Exchange:
         self._soonest = clocks.soonest
         self._ended = ended
         self._holder: object = None
+        self._metrics = metrics
         self._unclaimed: Callable[[Exchange], None] | None = None
         self.sent = 0
         self.upgraded = False
@@ -249,6 +259,8 @@ class Exchange:
         self.fetches += 1
         self.carrier = carrier
         self._enter(FETCHED)
+        if self.takenAt < 0.0:
+            self.takenAt = self.since
         if self._answerPaused:
             carrier.pauseAnswer()
         self.body.deliver(carrier)
@@ -263,6 +275,8 @@ class Exchange:
         self.fetches += 1
         self.carrier = carrier
         self._enter(FETCHED)
+        if self.takenAt < 0.0:
+            self.takenAt = self.since
         if self._answerPaused:
             carrier.pauseAnswer()
         if self.head.framing == 0 and self.head.upgrade is None:
@@ -290,6 +304,7 @@ class Exchange:
         if self.state == FETCHED and not self.hasLifeline:
             self.carrier = None
             if self.body.isHeld():
+                self.waitsSince = self._seconds()
                 self.claim(None)
             else:
                 self.fail(Fault(AGENT_LOST))
@@ -342,8 +357,21 @@ class Exchange:
         ):
             self.fail(Fault(AGENT_LOST))
             return
+        now = self._seconds()
+        if self.state == FETCHED:
+            self.waitsSince = now
+        elif self._clocks.queue and now >= self.waitsSince + self._clocks.queue:
+            # While agents ask that do not fetch, it is never seen waiting.
+            self.failWaiting()
+            return
         self._enter(QUEUED)
         self.mailbox.requeue(self)
+
+    def failWaiting(self) -> None:
+        """
+        Take note that no agent has come for too long.
+        """
+        self.fail(Fault(AGENT_LOST if self.fetches else QUEUE_TIMEOUT))
 
     # The client's end.
 
@@ -454,6 +482,14 @@ class Exchange:
             carrier.abort(fault)
 
     def _end(self, state: int) -> None:
+        metrics = self._metrics
+        if metrics is not None:
+            began = self.began
+            metrics.exchangeEnded(
+                self.takenAt - began if self.takenAt >= 0.0 else -1.0,
+                self.since - began if self.state == RESPONDING else -1.0,
+                self.body.size,
+            )
         self._enter(state)
         self._deadlines.forget(self)
         self.body.close()

@@ -289,6 +289,57 @@ class IAccessLog(Interface):
         """
 
 
+class IMetrics(Interface):
+    """
+    What a proxy reports to. It is told of every request, in the thread of the reactor and with positional arguments:
+    it must not raise, nor wait, and had better be quick. L{invproxy.metrics.Tally} is one.
+
+    An application's own is told beside the proxy's. One that also has C{collect}, as collectors of prometheus_client
+    do, is shown at C{/metrics}.
+    """
+
+    def requestEnded(status: int, error: str, sent: int, duration: float) -> None:
+        """
+        A request of a client has ended, answered by an agent or by the proxy itself, or not at all.
+
+        @param status: the status of the response, or 0 if there was none.
+        @param error: the code of the error with which it was refused or has failed, one of
+            L{invproxy.errors.CODES}, or C{""}.
+        @param sent: how many bytes of the response's body were sent.
+        @param duration: how long it took, in seconds.
+        """
+
+    def exchangeEnded(waited: float, firstByte: float, received: int) -> None:
+        """
+        A request that has come as far as to wait for an agent has ended; just before C{requestEnded}.
+
+        @param waited: seconds until an agent first took it; below 0 if none did.
+        @param firstByte: seconds until the head of its response came; below 0 if none did.
+        @param received: how many bytes of its body have come.
+        """
+
+    def callFailed(error: str) -> None:
+        """
+        A call of an agent was refused, or has failed.
+
+        @param error: the code of the error.
+        """
+
+    def tunnelBegan(backend: str) -> None:
+        """
+        An agent has opened a tunnel.
+
+        @param backend: the ID of the backend that it serves.
+        """
+
+    def connectionRefused(error: str) -> None:
+        """
+        A connection was closed without an answer.
+
+        @param error: the code of the reason.
+        """
+
+
 class IBackendStore(Interface):
     """
     Where the registry's records last. All calls return Deferreds, which fail with L{invproxy.errors.StoreError} and

@@ -7,22 +7,17 @@ word has no such end, so it is counted here, under the name of a code as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from invproxy.errors import Code
+from invproxy.metrics import Tally
 
 _log = Logger(namespace="invproxy.server")
 
 _EVERY = 60.0
 """Seconds between two lines in the log for the same reason: a flood shall not become one of lines."""
-
-
-def _takeNoNotice(code: Code) -> None:
-    pass
 
 
 @define
@@ -45,16 +40,14 @@ class Refusals:
     @ivar counts: how many, by the name of a L{Code}.
     """
 
-    def __init__(
-        self, clock: IReactorTime, counted: Callable[[Code], None] = _takeNoNotice
-    ) -> None:
+    def __init__(self, clock: IReactorTime, metrics: Tally | None = None) -> None:
         """
         @param clock: what tells the time.
-        @param counted: called for each connection that is closed without an answer, with the reason.
+        @param metrics: told of each.
         """
         self.counts: dict[str, int] = {}
+        self._metrics = metrics
         self._clock = clock
-        self._counted = counted
         self._told: dict[str, _Told] = {}
 
     def count(self, code: Code) -> None:
@@ -62,7 +55,8 @@ class Refusals:
         Count a connection that is closed without an answer, as happens every day.
         """
         self.counts[code.name] = self.counts.get(code.name, 0) + 1
-        self._counted(code)
+        if self._metrics is not None:
+            self._metrics.connectionRefused(code.name)
 
     def refuse(self, code: Code, why: str) -> None:
         """

@@ -66,6 +66,30 @@ def _limitUnsent(transport: ITCPTransport) -> None:
             transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, _MOST_UNSENT)  # type: ignore[attr-defined]
 
 
+_PROBES: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+"""Half a minute until a peer that does not answer is lost; by themselves systems take two hours."""
+
+
+def watchPeer(transport: object) -> None:
+    """
+    Have the kernel ask whether the other end of a connection is still there while nothing comes, as may be for as long
+    as an origin takes to answer. Only between proxy and agent: it would wake up the telephones of visitors.
+
+    @param transport: the connection's; if it is not one over TCP, nothing happens.
+    """
+    while not isinstance(transport, tcp.Connection):
+        transport = getattr(transport, "transport", None)
+        if transport is None:
+            return
+    handle = transport.socket
+    with suppress(OSError):  # not of TCP, or over already
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            option = getattr(socket, name, None)
+            if option is not None:
+                handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 class Outlet:
     """
     The outgoing side of a connection.

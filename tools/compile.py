@@ -28,6 +28,8 @@ COPIED = (
     "twisted",
     "benchmarks",
     "chaos",
+    "soak",
+    "stage",
     "examples",
     "docs",
     "mypy.ini",
@@ -45,7 +47,7 @@ HOT = """
     deadlines
     exchange
     http1/fields http1/forwarding http1/framing http1/heads http1/lines http1/marks http1/parsing http1/readers
-    mailbox passing
+    mailbox metrics passing
     proxy/personal proxy/polling proxy/public proxy/recorder proxy/root proxy/signin proxy/streams proxy/tunneling
     proxy/tunnels proxy/visiting
     requestbody

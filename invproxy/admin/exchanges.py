@@ -68,6 +68,15 @@ class Exchanges:
             headers=headers,
         )
 
+    def oldest(self, most: int) -> list[dict[str, object]]:
+        """
+        Describe those that began first.
+
+        @param most: how many at most.
+        """
+        now = self._seconds()
+        return [describe(exchange, now) for exchange in islice(self._behind(""), most)]
+
     def _behind(self, after: str) -> list[Exchange]:
         if after and not _isPlace(after):
             raise Problem(
@@ -80,15 +89,6 @@ class Exchanges:
         place = (int(began or -1), id)
         found = (each for each in self._mailboxes.exchanges.values() if _placeOf(each) > place)
         return sorted(found, key=_placeOf)
-
-
-def oldest(mailboxes: Mailboxes, most: int) -> list[Exchange]:
-    """
-    List the exchanges that began first.
-
-    @param most: how many at most.
-    """
-    return sorted(mailboxes.exchanges.values(), key=_placeOf)[:most]
 
 
 def describe(exchange: Exchange, now: float) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from invproxy import __version__
 from invproxy.admin import schemas
 from invproxy.admin.exchanges import PLACE
+from invproxy.admin.overview import MOST_SECONDS
 from invproxy.admin.paging import MOST
 from invproxy.admin.schemas import ID, TOKEN_NAME, Schema
 from invproxy.admin.token import LONGEST, SHORTEST
@@ -96,6 +97,40 @@ def _paths() -> Schema:
                 "security": [],
                 "responses": _responses(
                     {"200": {"description": "Yes.", "content": text}}, 403, 503
+                ),
+            }
+        },
+        "/": {
+            "get": {
+                "operationId": "overview",
+                "tags": ["health"],
+                "summary": "The status page, for people.",
+                "parameters": [
+                    {
+                        "name": "refresh",
+                        "in": "query",
+                        "description": "Seconds after which a browser loads it again.",
+                        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_SECONDS},
+                    }
+                ],
+                "responses": _responses(
+                    {
+                        "200": {
+                            "description": "The page.",
+                            "content": {"text/html": {"schema": {"type": "string"}}},
+                        }
+                    },
+                    *(400, *_EVERYWHERE),
+                ),
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "tags": ["health"],
+                "summary": "Figures for Prometheus, in its text format or in OpenMetrics.",
+                "responses": _responses(
+                    {"200": {"description": "All of them.", "content": text}}, *_EVERYWHERE
                 ),
             }
         },

@@ -4,7 +4,7 @@ The admin endpoint: is the process alive, is it ready, what goes on, and the reg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -17,7 +17,9 @@ from invproxy.admin.backends import BackendsEndpoint
 from invproxy.admin.endpoint import MAX_BODY, At, Branch, Refusing
 from invproxy.admin.exchanges import Exchanges
 from invproxy.admin.guard import Guard
+from invproxy.admin.metrics import Collecting, Exposition
 from invproxy.admin.openapi import document
+from invproxy.admin.overview import Overview, Places
 from invproxy.admin.problems import ProblemOrigin
 from invproxy.admin.status import Status
 from invproxy.admin.token import AdminToken
@@ -47,6 +49,8 @@ class AdminResource(Branch):
         registry: Registry | None = None,
         token: AdminToken | None = None,
         census: Census | None = None,
+        collectors: Sequence[Collecting] = (),
+        addresses: Callable[[], Places] = dict,
     ) -> None:
         """
         @param mailboxes: what to tell about.
@@ -55,6 +59,8 @@ class AdminResource(Branch):
         @param registry: what can be changed; L{None} in open mode.
         @param token: who has it may come from anywhere; without one only programs on this machine are let in.
         @param census: counts what the proxy holds.
+        @param collectors: what C{/metrics} shows besides, such as the proxy's L{Tally <invproxy.metrics.Tally>}.
+        @param addresses: says who is to connect where.
         """
         super().__init__()
         throttle = Throttle(clock, name="throttle_admin")
@@ -69,6 +75,9 @@ class AdminResource(Branch):
         api.putChild(b"openapi.json", At(GET=lambda request: jsonAnswer(document())))
         api.putChild(b"backends", BackendsEndpoint(registry, Audit(guard.credentialOf)))
         self.putChild(b"api", api)
+        overview = Overview(status, exchanges, census, addresses)
+        self.putChild(b"", At(GET=overview.show))
+        self.putChild(b"metrics", At(GET=Exposition(status, census, collectors).show))
         self.putChild(b"healthz", At(GET=status.healthz))
         self.putChild(b"readyz", At(GET=status.readyz))
 

@@ -5,6 +5,7 @@ What goes on: agents, carriers, queues.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
@@ -65,6 +66,12 @@ class Status:
         """
         Tell what is known of each backend.
         """
+        return jsonAnswer(self.found())
+
+    def found(self) -> dict[str, Any]:
+        """
+        Find out what there is to tell, as the members of a JSON object; backends in the order of their IDs.
+        """
         now = self._clock.seconds()
         inFlight: dict[str, dict[str, int]] = {}
         for exchange in self._mailboxes.exchanges.values():
@@ -85,14 +92,12 @@ class Status:
                     "exchanges": inFlight.get(mailbox.backend, {}),
                 }
             )
-        return jsonAnswer(
-            {
-                "ready": self._isReady(),
-                "uptimeSeconds": round(now - self._began, 3),
-                "registry": self._registryState(),
-                "backends": backends,
-            }
-        )
+        return {
+            "ready": self._isReady(),
+            "uptimeSeconds": round(now - self._began, 3),
+            "registry": self._registryState(),
+            "backends": backends,
+        }
 
     def _registryState(self) -> dict[str, object]:
         registry = self._registry

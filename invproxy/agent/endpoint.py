@@ -32,6 +32,7 @@ from invproxy.agent.connect import ConnectEndpoint
 from invproxy.agent.hostname import endpointOf
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import ConfigError
+from invproxy.transport import watchPeer
 
 
 @implementer(IStreamClientEndpoint)
@@ -46,13 +47,11 @@ class LinkEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         protocolFactory.noisy = False  # type: ignore[attr-defined]
-        return self._endpoint.connect(protocolFactory).addCallback(_keepAlive)
+        return self._endpoint.connect(protocolFactory).addCallback(_watched)
 
 
-def _keepAlive(protocol: IProtocol) -> IProtocol:
-    setKeepAlive = getattr(getattr(protocol, "transport", None), "setTcpKeepAlive", None)
-    if setKeepAlive is not None:
-        setKeepAlive(True)
+def _watched(protocol: IProtocol) -> IProtocol:
+    watchPeer(getattr(protocol, "transport", None))
     return protocol
 
 

@@ -313,6 +313,19 @@ class AdminClient:
             found += value["exchanges"]
         return {**value, "exchanges": found}
 
+    async def holdings(self) -> Any:
+        """
+        Ask what the proxy holds.
+
+        @return: L{None} if it is of a version that does not tell.
+        """
+        try:
+            return (await self.request("GET", "/api/exchanges?limit=1")).value
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return None
+
     async def _pages(self, path: str) -> list[Reply]:
         replies = []
         address = path

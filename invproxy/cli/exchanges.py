@@ -18,15 +18,13 @@ from invproxy.cli.session import (
     showJSON,
     showTable,
 )
-from invproxy.cli.times import span
+from invproxy.units import sizeOf, span
 
 if TYPE_CHECKING:
     from invproxy.cli.client import AdminClient
 
 _FULL = 0.8
 """How full a table must be to be told of."""
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @click.command(short_help="Show the requests that are under way.")
@@ -45,9 +43,24 @@ def exchanges(session: Session, asJSON: bool) -> None:
     if asJSON:
         showJSON(found)
         return
+    showHoldings(found, len(found["exchanges"]))
+    if found["exchanges"]:
+        showTable(
+            ["ID", "AGE", "IDLE", "STATE", "CARRIER", "BACKEND", "USER", "IN", "OUT", "REQUEST"],
+            [_row(each) for each in found["exchanges"]],
+        )
+
+
+def showHoldings(found: Any, count: int) -> None:
+    """
+    Say in one line what the proxy holds, and on stderr what is nearly full.
+
+    @param found: what C{/api/exchanges} says.
+    @param count: how many requests are under way.
+    """
     totals = found.get("totals", {})
     say(
-        f"{counted(len(found['exchanges']), 'request')} under way,"
+        f"{counted(count, 'request')} under way,"
         f" {counted(totals.get('clients', 0), 'client')} connected,"
         f" {counted(totals.get('tunnels', 0), 'tunnel')},"
         f" {counted(totals.get('polls', 0), 'poll')} waiting{_used(totals)}."
@@ -56,11 +69,6 @@ def exchanges(session: Session, asJSON: bool) -> None:
         limit = table["limit"]
         if limit and table["whenFull"] == "refuses" and table["entries"] >= _FULL * limit:
             hint(f"{table['name']} is nearly full: {table['entries']} of {limit}")
-    if found["exchanges"]:
-        showTable(
-            ["ID", "AGE", "IDLE", "STATE", "CARRIER", "BACKEND", "USER", "IN", "OUT", "REQUEST"],
-            [_row(each) for each in found["exchanges"]],
-        )
 
 
 def _used(totals: Any) -> str:
@@ -73,7 +81,7 @@ def _used(totals: Any) -> str:
         if totals.get("openFilesLimit") is not None:
             text += f" of {totals['openFilesLimit']}"
     if totals.get("residentBytes") is not None:
-        text += f", {size(totals['residentBytes'])} of memory"
+        text += f", {sizeOf(totals['residentBytes'])} of memory"
     return text
 
 
@@ -86,20 +94,7 @@ def _row(each: Any) -> list[str]:
         str(each["carrier"] or "-"),
         str(each["backend"]),
         str(each["endUser"] or "-"),
-        size(each["receivedBytes"]),
-        size(each["sentBytes"]),
+        sizeOf(each["receivedBytes"]),
+        sizeOf(each["sentBytes"]),
         f"{each['method']} {each['path']}",
     ]
-
-
-def size(count: float) -> str:
-    """
-    Say how many bytes something has, in the largest unit of which it has one or more.
-    """
-    unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:
-        count /= 1024
-        unit += 1
-    return (
-        f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 10 else f"{count:.1f} {_UNITS[unit]}"
-    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from invproxy.cli.exchanges import showHoldings
 from invproxy.cli.session import (
     Session,
     asJSON,
@@ -18,7 +19,8 @@ from invproxy.cli.session import (
     showJSON,
     showTable,
 )
-from invproxy.cli.times import relative, since, span
+from invproxy.cli.times import relative, since
+from invproxy.units import span
 
 if TYPE_CHECKING:
     from invproxy.cli.client import AdminClient
@@ -33,12 +35,14 @@ def status(session: Session, asJSON: bool) -> None:
     Show which backends are online, and what waits for them.
     """
 
-    async def both(client: AdminClient) -> tuple[Any, list[Any]]:
+    async def all_(client: AdminClient) -> tuple[Any, list[Any], Any]:
         found = await client.status()
         isLoaded = found.get("registry", {}).get("state") == "loaded"
-        return found, await client.backends() if isLoaded and not asJSON else []
+        if asJSON:
+            return found, [], None
+        return found, await client.backends() if isLoaded else [], await client.holdings()
 
-    found, records = session.ask(both)
+    found, records, holdings = session.ask(all_)
     if asJSON:
         showJSON(found)
         return
@@ -46,6 +50,8 @@ def status(session: Session, asJSON: bool) -> None:
         f"The proxy is {'ready' if found['ready'] else 'not ready'}, up for"
         f" {span(found['uptimeSeconds'])}, {_registry(found.get('registry', {}), len(records))}."
     )
+    if holdings is not None:
+        showHoldings(holdings, holdings["totals"]["exchanges"])
     rows = [_row(each) for each in found["backends"]]
     seen = {each["id"] for each in found["backends"]}
     now = session.now()

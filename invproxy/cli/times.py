@@ -7,11 +7,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from invproxy.units import span
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _isSpan = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII).fullmatch
 _isDate = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII).fullmatch
-
-_STEPS = (("days", 86400), ("h", 3600), ("min", 60))
 
 
 def expiry(given: str, now: float) -> str:
@@ -50,16 +50,6 @@ def since(seconds: float) -> str:
     @param seconds: for how long it has been.
     """
     return "just now" if seconds < 2 else f"{span(seconds)} ago"
-
-
-def span(seconds: float) -> str:
-    """
-    Say about how long something takes, in the largest unit of which it takes two or more.
-    """
-    for name, size in _STEPS:
-        if seconds >= 2 * size:
-            return f"{round(seconds / size)} {name}"
-    return f"{round(seconds)} s"
 
 
 def relative(stamp: object, now: float) -> str:

@@ -26,6 +26,7 @@ from invproxy.http1.heads import RequestHead
 from invproxy.http1.marks import FORWARDING, VIA
 from invproxy.interfaces import IAnswer, IPeer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.proxy.personal import PersonalAnswer, varyBy
 from invproxy.proxy.settings import ProxySettings
 from invproxy.proxy.streams import StreamResource, answerAtOnce
@@ -77,6 +78,7 @@ class PublicResource(StreamResource):
         deadlines: Deadlines,
         *,
         knownBy: Sequence[bytes] = (),
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param mailboxes: where exchanges go.
@@ -84,12 +86,14 @@ class PublicResource(StreamResource):
         @param settings: times, bounds and whom to trust.
         @param deadlines: what watches the clocks of exchanges.
         @param knownBy: the fields by which the end user is known without trusted proxies.
+        @param metrics: told of the ends of exchanges.
         """
         super().__init__()
         self._mailboxes = mailboxes
         self._router = router
         self._settings = settings
         self._deadlines = deadlines
+        self._metrics = metrics
         self._pseudonym = b"invproxy-" + secrets.token_hex(4).encode("ascii")
         self._identifiers = Identifiers()
         self._maxBody = settings.maxBody
@@ -178,6 +182,7 @@ class PublicResource(StreamResource):
             endUser=endUser,
             maxBody=maxBody,
             checkTrailers=self._checkTrusted if trusted else self._checkUntrusted,
+            metrics=self._metrics,
         )
         if session is not None:
             exchange.session = session

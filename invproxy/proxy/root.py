@@ -21,6 +21,7 @@ from invproxy.errors import AGENT_LOST, DRAINING, NO_BACKEND, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.interfaces import IAnswer, IOrigin, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.proxy.endusers import EndUsers
 from invproxy.proxy.polling import (
     AgentResource,
@@ -110,6 +111,7 @@ class ProxyResource(StreamResource):
         endUsers: EndUsers | None = None,
         servesClients: bool = True,
         servesAgents: bool = True,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param clock: what tells the time; the reactor.
@@ -121,9 +123,12 @@ class ProxyResource(StreamResource):
         @param endUsers: how visitors are found out; without it they are nobody, unless trusted proxies name them.
         @param servesClients: whether clients are served here.
         @param servesAgents: whether agents are served here.
+        @param metrics: told of exchanges and tunnels; a L{Recorder <invproxy.proxy.recorder.Recorder>} tells it of
+            requests.
         """
         super().__init__()
         settings = settings or ProxySettings()
+        self._clock = clock
         self._deadlines = Deadlines(clock)
         self.mailboxes = mailboxes or Mailboxes(
             clock,
@@ -132,7 +137,7 @@ class ProxyResource(StreamResource):
             maxLinks=settings.maxLinks,
             offlineAfter=settings.backendTimeout,
         )
-        self.tunnels = Tunnels(settings.maxTunnels) if tunnels is None else tunnels
+        self.tunnels = Tunnels(settings.maxTunnels, metrics) if tunnels is None else tunnels
         self.census = Census(self.mailboxes, clock)
         self.census.count("tunnels", lambda: len(self.tunnels))
         self.census.count("streams", self.tunnels.countStreams)
@@ -143,7 +148,7 @@ class ProxyResource(StreamResource):
         self._pages: Mapping[bytes, StreamResource] = {}
         self._unobserve: Callable[[], None] | None = None
         if servesClients:
-            self._public = self._publicSide(settings, registry, endUsers)
+            self._public = self._publicSide(settings, registry, endUsers, metrics)
         self._agent: dict[bytes, StreamResource] = {
             path: kind(self.mailboxes, settings, clock, self._deadlines, guard or Guard())
             if servesAgents
@@ -159,6 +164,7 @@ class ProxyResource(StreamResource):
         settings: ProxySettings,
         registry: Registry | None,
         endUsers: EndUsers | None,
+        metrics: Tally | None,
     ) -> PublicResource:
         mailboxes = self.mailboxes
         router: OpenRouter | RegistryRouter = OpenRouter(mailboxes)
@@ -168,7 +174,7 @@ class ProxyResource(StreamResource):
         elif endUsers is not None:
             router = MembersRouter(mailboxes)
         if endUsers is None:
-            return PublicResource(mailboxes, router, settings, self._deadlines)
+            return PublicResource(mailboxes, router, settings, self._deadlines, metrics=metrics)
         self._pages = endUsers.pages
         return VisitedResource(
             mailboxes,
@@ -177,6 +183,7 @@ class ProxyResource(StreamResource):
             self._deadlines,
             endUsers.visitors,
             sessions=endUsers.sessions,
+            metrics=metrics,
         )
 
     def find(self, path: bytes) -> StreamResource:
@@ -222,15 +229,16 @@ class ProxyResource(StreamResource):
 
     def drain(self) -> Deferred[None]:
         """
-        Refuse new requests; exchanges in flight go on, and so do the calls of agents. Those with tunnels are told that
-        they may go elsewhere.
+        Refuse new requests; exchanges in flight go on, and so do the calls of agents that serve them. Other agents are
+        told that they may go elsewhere.
 
         @return: fires when no exchange is in flight any more.
         """
         if isinstance(self._public, PublicResource):
             self._public.draining = True
-        self.tunnels.drain()
-        return self.mailboxes.whenEmpty()
+        self.mailboxes.drain()
+        told = self.tunnels.drain(self._clock)
+        return told.addCallback(lambda _: self.mailboxes.whenEmpty())
 
     def close(self) -> None:
         """
@@ -238,7 +246,7 @@ class ProxyResource(StreamResource):
         """
         for exchange in list(self.mailboxes.exchanges.values()):
             exchange.fail(Fault(DRAINING if exchange.isUntouched() else AGENT_LOST))
-        self.mailboxes.release()
+        self.mailboxes.drain()
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None

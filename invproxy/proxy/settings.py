@@ -71,6 +71,12 @@ class ProxySettings:
     trustUnixPeers: bool = False
     userHeader: bytes | None = None
 
+    def approaches(self) -> Approaches:
+        """
+        Make what tells from where requests came.
+        """
+        return Approaches(self.trusts if self.trustedProxies else None, self.trustUnixPeers)
+
     def mostPerAddress(self) -> int:
         """
         How many clients there may be from one address, for C{maxConnections} in all; 0 is any number.
@@ -84,12 +90,6 @@ class ProxySettings:
         Say whether many clients may come from one IP address, as it is that of a proxy, or of this machine.
         """
         return host == "::1" or host.startswith(("127.", "::ffff:127.")) or self.trusts(host)
-
-    def approaches(self) -> Approaches:
-        """
-        Make what tells from where requests came.
-        """
-        return Approaches(self.trusts if self.trustedProxies else None, self.trustUnixPeers)
 
     def trusts(self, host: str) -> bool:
         """

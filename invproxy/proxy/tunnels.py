@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from invproxy.errors import TOO_MANY_TUNNELS, Fault
 from invproxy.mailbox import Mailbox
+from invproxy.metrics import Tally
 from invproxy.tables import Table
 from invproxy.tunnel.life import GOING_AWAY
 from invproxy.wire.frames import FrameError
@@ -19,9 +23,17 @@ from invproxy.wire.hello import Hello
 if TYPE_CHECKING:
     from invproxy.proxy.tunneling import ProxySession
 
-
 _Place = tuple[str, str, str, str, int]
-"""Whose tunnel it is: its backend, the kind and the name of the credential, the instance and the slot."""
+"""A backend, by what and as whom its agent is known, which run of it, and which of its tunnels."""
+
+_AT_ONCE: Final = 10
+"""Agents at least that hear at once that the proxy is stopping."""
+
+_STEP: Final = 0.02
+"""Seconds until the next ones do."""
+
+_STEPS: Final = 50
+"""In about so many steps, at most, all do."""
 
 
 def _fullness(session: ProxySession) -> float:
@@ -29,11 +41,10 @@ def _fullness(session: ProxySession) -> float:
     return streams / most if most else 0.0
 
 
-def _placeOf(session: ProxySession, said: Claim | Hello) -> _Place:
+def _placeOf(session: ProxySession, claim: Claim | Hello) -> _Place:
     # By who it is, too, and not by what it says alone: no agent takes the place of another one.
-    credential = session.credential
-    name = session.mailbox.backend, credential.kind, credential.name
-    return *name, said.instance, said.slot
+    name = session.mailbox.backend, session.credential.kind, session.credential.name
+    return *name, claim.instance, claim.slot
 
 
 class Tunnels:
@@ -43,12 +54,14 @@ class Tunnels:
     @ivar node: names this proxy.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, metrics: Tally | None = None) -> None:
         """
         @param most: how many there may be for each backend.
+        @param metrics: told of each new one.
         """
         self.node = secrets.token_hex(4)
         self._most = most
+        self._metrics = metrics
         self._sessions: dict[ProxySession, None] = {}
         # Those in excess, each with the place that it is to take over.
         self._surplus: dict[ProxySession, _Place] = {}
@@ -94,6 +107,8 @@ class Tunnels:
             self._surplus[session] = place
         self._counts[session.mailbox] = count + 1
         self._sessions[session] = None
+        if self._metrics is not None:
+            self._metrics.tunnelBegan(session.mailbox.backend)
 
     def admit(self, session: ProxySession) -> ProxySession | None:
         """
@@ -106,7 +121,7 @@ class Tunnels:
         place = _placeOf(session, session.peer)
         if self._surplus.pop(session, place) != place:
             raise FrameError("a HELLO that does not name the tunnel which it is to replace")
-        if not place[3]:
+        if not session.peer.instance:
             return None  # an agent that does not say who it is replaces nobody
         before = self._places.get(place)
         self._places[place] = session
@@ -127,12 +142,29 @@ class Tunnels:
             if self._places.get(place) is session:
                 del self._places[place]
 
-    def drain(self) -> None:
+    def drain(self, clock: IReactorTime) -> Deferred[None]:
         """
-        Tell all agents that this proxy is stopping: they may go elsewhere.
+        Tell all agents that this proxy is stopping, and they may go elsewhere: one after the other if there are many,
+        so that wherever they go they do not come at once.
+
+        @param clock: what tells the time.
+        @return: fires when all were told.
         """
-        for session in self:
+        told: Deferred[None] = Deferred()
+        size = max(_AT_ONCE, len(self._sessions) // _STEPS)
+        self._dismiss(clock, told, list(self._sessions), size)
+        return told
+
+    def _dismiss(
+        self, clock: IReactorTime, told: Deferred[None], sessions: list[ProxySession], size: int
+    ) -> None:
+        for session in sessions[:size]:
             session.life.drain()
+        rest = sessions[size:]
+        if rest:
+            clock.callLater(_STEP, self._dismiss, clock, told, rest, size)
+        else:
+            told.callback(None)
 
     def close(self) -> None:
         """

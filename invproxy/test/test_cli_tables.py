@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy.cli.tables import columnsOf, cut, pairs, printable, table
-from invproxy.cli.times import expiry, relative, since, span
+from invproxy.cli.times import expiry, relative, since
 from invproxy.test.messages import examples
+from invproxy.units import span
 
 HEADINGS = ["BACKEND", "VISITORS", "PATHS"]
 

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from invproxy.test.chromium import missing, startBrowser, waitIn
+from invproxy.test.chromium import find, missing, startBrowser, waitIn
 from invproxy.test.programs import (
     DEADLINE,
     TWIST,
@@ -113,6 +113,22 @@ class BrowserTests(PlaceTestCase):
         """
         with urllib.request.urlopen(f"{self.admin}/api/backends", timeout=DEADLINE) as answer:
             return [record["id"] for record in json.load(answer)]
+
+    def test_statusPage(self) -> None:
+        """
+        The status page is shown as it is meant to be, on a narrow screen, too, and the browser finds nothing wrong.
+        """
+        self.driver.get(f"{self.admin}/?refresh=60")
+        self.assertIn("No agent has called yet.", find(self.driver, "main").text)
+        # By its style sheet, which the policy lets in.
+        grid = find(self.driver, "dl").value_of_css_property("display")
+        self.assertEqual(grid, "grid")
+        for width in (1280, 320):
+            size = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+            self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            wide = self.driver.execute_script("return document.documentElement.scrollWidth")
+            self.assertLessEqual(wide, width)
+        self.assertEqual(self.driver.get_log("browser"), [])
 
     def fetch(self, path: str, host: str = "127.0.0.1", **options: Any) -> Any:
         """

@@ -216,6 +216,37 @@ class ClockTests(BenchCase):
         bench.advance(2)
         self.assertEqual(client.error, "queue-timeout")
 
+    def test_queueAmongPolls(self) -> None:
+        """
+        Nor do they while agents ask all the time and never fetch, so that it is never in the queue for long.
+        """
+        for method in (b"GET", b"POST"):
+            bench = self.bench(queueTimeout=12.0)
+            polls = [bench.poll() for _ in range(9)]
+            client = bench.ask(method)
+            bench.advance(14)
+            self.assertEqual(client.status, 0)
+            bench.advance(3.5)
+            self.assertEqual((client.status, client.error), (504, "queue-timeout"))
+            self.assertEqual(sum(bool(poll.status) for poll in polls), 3)
+            self.assertEmpty(bench)
+
+    def test_queueAfterLoss(self) -> None:
+        """
+        What an agent has fetched, and others only ask for, has had an agent: nobody says that it had none.
+        """
+        bench = self.bench(queueTimeout=12.0)
+        polls = [bench.poll(fields=OURS) for _ in range(9)]
+        client = bench.ask()
+        [identifier] = [each for poll in polls if poll.status for each in idsOf(poll)]
+        bench.fetch(identifier, OURS)
+        bench.advance(5.5)  # it never opens the lifeline
+        bench.advance(14)
+        self.assertEqual(client.status, 0)
+        bench.advance(3.5)
+        self.assertEqual((client.status, client.error), (502, "agent-lost"))
+        self.assertEmpty(bench)
+
     def test_response(self) -> None:
         """
         No first byte in time, where that is limited; interim responses are none.

@@ -1,30 +1,48 @@
 """
-An origin that writes down what it is asked: C{python -m chaos.origin BACKEND PORT JOURNAL}.
+An origin that writes down what it is asked: C{python -m stage.origin BACKEND PORT JOURNAL}.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from attrs import evolve
 
-from chaos.asks import BYE, END, PROTOCOL, Ask, wishesOf
-from chaos.journal import ANSWERED, BEGUN, BROKEN, FAULTY, WHOLE, Journal
-from chaos.messages import Fields, isChunked, readChunked, readCounted, readHead, valueOf
-from chaos.pattern import checksumOf
-from chaos.wire import Ended, Nonsense, Wire
+from stage.asks import BYE, END, PROTOCOL, Ask, wishesOf
+from stage.journal import ANSWERED, BEGUN, BROKEN, FAULTY, WHOLE, Journal
+from stage.messages import Fields, isChunked, readChunked, readCounted, readHead, valueOf
+from stage.pattern import checksumOf
+from stage.wire import Ended, Nonsense, Wire
 
 _PIECES = 8
 """In how many pieces a slow answer comes."""
 
 _PIECE = 16384
 
+Form = Callable[[Wire, Ask, Fields, list[str]], Awaitable[bool]]
+"""
+Answers a request, given its header fields and lines for the answer's; says whether the connection goes on.
+"""
+
+
+def headOf(status: str, lines: list[str]) -> bytes:
+    """
+    Write the head of a response.
+
+    @param status: its status code and reason.
+    @param lines: its header section.
+    """
+    return "\r\n".join((f"HTTP/1.1 {status}", *lines, "", "")).encode("ascii")
+
 
 class Origin:
     """
     Answers as each request wishes.
+
+    @ivar forms: what answers those forms that are not a plain response, by their names.
     """
 
     def __init__(self, backend: str, journal: Journal) -> None:
@@ -35,6 +53,7 @@ class Origin:
         self._backend = backend
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
+        self.forms: dict[str, Form] = {"echo": self._echo}
 
     def accept(self, wire: Wire) -> None:
         """
@@ -55,7 +74,7 @@ class Origin:
                 number = ask.number
                 self._journal.write(BEGUN, number, agent)
                 ask = evolve(ask, method=method)
-                self._check(ask, fields)
+                self.check(ask, fields)
                 if not await self._answer(wire, ask, fields, agent):
                     break
         except Ended:
@@ -67,7 +86,12 @@ class Origin:
             self._journal.write(FAULTY, number, f"{type(error).__name__}: {error}")
         wire.close()
 
-    def _check(self, ask: Ask, fields: Fields) -> None:
+    def check(self, ask: Ask, fields: Fields) -> None:
+        """
+        Look at the head of a request.
+
+        @raise Nonsense: if it is not what the client sent.
+        """
         if valueOf(fields, "x-number") != str(ask.number):
             raise Nonsense(f"the head of number {fields.get('x-number')} with this target")
         if ask.backend != self._backend:
@@ -77,13 +101,15 @@ class Origin:
         """
         @return: whether the connection goes on.
         """
-        lines = [f"X-Number: {ask.number}", f"X-Method: {ask.method}", f"X-Agent: {agent}"]
-        if ask.form == "echo":
-            if valueOf(fields, "upgrade") != PROTOCOL:
-                raise Nonsense(f"upgrade is {fields.get('upgrade')}")
-            await asyncio.sleep(ask.thinks)
-            await self._echo(wire, ask, lines)
-            return False
+        lines = [
+            f"X-Number: {ask.number}",
+            f"X-Method: {ask.method}",
+            f"X-Agent: {agent}",
+            f"X-User: {valueOf(fields, 'x-inverting-proxy-user-id')}",
+        ]
+        form = self.forms.get(ask.form)
+        if form is not None:
+            return await form(wire, ask, fields, lines)
         if ask.hints:
             await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
         await asyncio.sleep(ask.thinks)
@@ -94,9 +120,15 @@ class Origin:
         upload = await self._readUpload(wire, ask, fields)
         if ask.form != "early":
             await self._send(wire, ask, [*lines, f"X-Upload: {checksumOf(upload)}"])
+        await self.isAnswered(wire, ask)
+        return ask.form != "close"
+
+    async def isAnswered(self, wire: Wire, ask: Ask) -> None:
+        """
+        Take note that all of an answer was sent.
+        """
         await wire.sendAll()
         self._journal.write(ANSWERED, ask.number)
-        return ask.form != "close"
 
     async def _readUpload(self, wire: Wire, ask: Ask, fields: Fields) -> bytes:
         body = bytearray()
@@ -121,9 +153,9 @@ class Origin:
             lines += ["Transfer-Encoding: chunked", "Trailer: X-Trail"]
         elif ask.form == "close":
             lines.append("Connection: close")
-        elif ask.status != 204:
+        elif ask.status not in (204, 304):
             lines.append(f"Content-Length: {ask.size}")
-        head = "\r\n".join((f"HTTP/1.1 {ask.status} As Wished", *lines, "", "")).encode("ascii")
+        head = headOf(f"{ask.status} As Wished", lines)
         if ask.method == "HEAD":
             await wire.send(head)
             return
@@ -138,24 +170,26 @@ class Origin:
         if chunked:
             await wire.send(b"0\r\nX-Trail: %d\r\n\r\n" % ask.number)
 
-    async def _echo(self, wire: Wire, ask: Ask, lines: list[str]) -> None:
-        head = ("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", f"Upgrade: {PROTOCOL}")
-        await wire.send("\r\n".join((*head, *lines, "", "")).encode("ascii"))
+    async def _echo(self, wire: Wire, ask: Ask, fields: Fields, lines: list[str]) -> bool:
+        if valueOf(fields, "upgrade") != PROTOCOL:
+            raise Nonsense(f"upgrade is {fields.get('upgrade')}")
+        await asyncio.sleep(ask.thinks)
+        lines += ["Connection: Upgrade", f"Upgrade: {PROTOCOL}"]
+        await wire.send(headOf("101 Switching Protocols", lines))
         last = b""
         while not last.endswith(END):
             data = await wire.readSome(_PIECE)
             last = (last + data)[-len(END) :]
             await wire.send(data)
         await wire.send(BYE)
-        await wire.sendAll()
-        self._journal.write(ANSWERED, ask.number)
+        await self.isAnswered(wire, ask)
+        return False
 
 
-async def serve(backend: str, port: int, journal: Path) -> None:
+async def serve(origin: Origin, port: int) -> None:
     """
     Listen until the end.
     """
-    origin = Origin(backend, Journal(journal))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Wire(origin.accept), "127.0.0.1", port, backlog=512, reuse_address=True
@@ -166,4 +200,4 @@ async def serve(backend: str, port: int, journal: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(serve(Origin(sys.argv[1], Journal(Path(sys.argv[3]))), int(sys.argv[2])))

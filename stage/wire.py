@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import cast
 
 _MOST_HEAD = 65536
+_MOST_KEPT = 4 * _MOST_HEAD
+"""Bytes that may wait to be read; with more, nothing is taken from the kernel."""
 
 
 class Ended(Exception):
@@ -77,6 +79,8 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if len(self._buffer) > _MOST_KEPT:
+            self._transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -124,7 +128,7 @@ class Wire(asyncio.Protocol):
             begin = max(0, len(self._buffer) - len(end))
             await self._more()
         found = bytes(self._buffer[:at])
-        del self._buffer[: at + len(end)]
+        self._take(at + len(end))
         return found
 
     async def readSome(self, most: int) -> bytes:
@@ -136,8 +140,13 @@ class Wire(asyncio.Protocol):
         while not self._buffer:
             await self._more()
         found = bytes(self._buffer[:most])
-        del self._buffer[:most]
+        self._take(most)
         return found
+
+    def _take(self, size: int) -> None:
+        del self._buffer[:size]
+        if len(self._buffer) <= _MOST_KEPT:
+            self._transport.resume_reading()
 
     def buffered(self) -> bytes:
         """

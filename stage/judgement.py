@@ -4,10 +4,10 @@ What an answer is worth: the right one, a clear error, visibly cut, or wrong.
 
 from __future__ import annotations
 
-from chaos.asks import BYE, END, Ask
-from chaos.ledger import CLOSED, CUT, ERROR, RIGHT, SHORT, WRONG, Result
-from chaos.messages import Answer, valueOf
-from chaos.pattern import checksumOf, difference
+from stage.asks import BYE, END, UPGRADES, Ask
+from stage.messages import Answer, valueOf
+from stage.pattern import checksumOf, difference
+from stage.results import CLOSED, CUT, ERROR, RIGHT, SHORT, WRONG, Result
 
 _STATUSES = {
     "no-backend": 404,
@@ -44,16 +44,16 @@ def _errorOf(answer: Answer) -> Result | None:
     return Result(ERROR, code)
 
 
-def _faultOfHead(ask: Ask, answer: Answer) -> str:
+def faultOfHead(ask: Ask, answer: Answer) -> str:
     """
-    Say what is wrong with the head of an origin's answer.
+    Say what is wrong with the head of an origin's answer, if anything.
     """
     found = (answer.status, answer.field("x-number"), answer.field("x-method"))
     expected = (ask.status, str(ask.number), ask.method)
     if found != expected:
         return f"the head of another answer: {found} instead of {expected}; {answer.fields}"
     upload = "early" if ask.form == "early" else checksumOf(ask.uploadBody())
-    if ask.form != "echo" and answer.field("x-upload") != upload:
+    if ask.form not in UPGRADES and answer.field("x-upload") != upload:
         return f"the origin got the body {answer.field('x-upload')}, sent was {upload}"
     return ""
 
@@ -65,7 +65,7 @@ def judge(ask: Ask, answer: Answer) -> Result:
     error = _errorOf(answer)
     if error is not None:
         return error
-    fault = _faultOfHead(ask, answer)
+    fault = faultOfHead(ask, answer)
     if fault:
         return _wrong(fault)
     agent = answer.field("x-agent")
@@ -93,7 +93,7 @@ def judgeBroken(ask: Ask, answer: Answer, rest: bytes, detail: str) -> Result:
         return Result(CUT, CUT, detail=detail) if rest else Result(CLOSED, CLOSED, detail=detail)
     if answer.field(_CODE):
         return Result(CUT, CUT, detail=f"an error, {detail}")
-    fault = _faultOfHead(ask, answer)
+    fault = faultOfHead(ask, answer)
     if fault:
         return _wrong(fault)
     body, expected = bytes(answer.body), ask.answerBody()
@@ -109,7 +109,7 @@ def judgeEcho(ask: Ask, answer: Answer, echo: bytes, *, isOver: bool) -> Result:
     @param echo: all of that.
     @param isOver: whether the other end closed it in good order.
     """
-    fault = _faultOfHead(ask, answer)
+    fault = faultOfHead(ask, answer)
     if fault:
         return _wrong(fault)
     agent = answer.field("x-agent")

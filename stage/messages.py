@@ -1,5 +1,5 @@
 """
-HTTP/1.1 messages as clients and origins of a chaos run read them: strictly, and with what had come of a broken one.
+HTTP/1.1 messages as clients and origins on a stage read them: strictly, and with what had come of a broken one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from chaos.wire import Ended, Nonsense, Wire
+from stage.wire import Ended, Nonsense, Wire
 
 _STATUS = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2}) [ -~]*").fullmatch
 _FIELD = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([ -~]*?)[ \t]*").fullmatch

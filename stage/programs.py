@@ -1,5 +1,5 @@
 """
-The programs of a chaos run: processes of our own, which are started, killed, frozen and started again.
+Programs on a stage: processes of our own, which are started, killed, frozen and started again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _KILL_AFTER = 15.0
 
 
-class ChaosError(Exception):
+class StageError(Exception):
     """
     Why a run cannot begin or go on, in one line.
     """
@@ -102,12 +102,12 @@ class Program:
         """
         Wait until the last process has printed something.
 
-        @raise ChaosError: if it ends instead, or takes too long.
+        @raise StageError: if it ends instead, or takes too long.
         """
         end = time.monotonic() + seconds
         while text not in self.log.read_text(errors="replace").rpartition("--- start ")[2]:
             if self.status() is not None or time.monotonic() > end:
-                raise ChaosError(f"{self.name} did not start:\n{self.tail(15)}")
+                raise StageError(f"{self.name} did not start:\n{self.tail(15)}")
             await asyncio.sleep(0.05)
 
     # Its end.
@@ -228,4 +228,4 @@ def freePorts(count: int) -> list[int]:
             except OSError:
                 continue
             found.append(port)
-    raise ChaosError(f"fewer than {count} ports are free below {first}")
+    raise StageError(f"fewer than {count} ports are free below {first}")

@@ -4,23 +4,24 @@ What clients ask for: numbered requests, each of which says in its target how it
 
 from __future__ import annotations
 
-from itertools import count
-from random import Random
 from urllib.parse import parse_qsl, urlencode
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from chaos.pattern import ANSWER, UPLOAD, patternOf
+from stage.pattern import ANSWER, UPLOAD, patternOf
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 
 LONGEST = 2.0
 """Seconds that a body may take by itself, and that an origin may think."""
 
-PROTOCOL = "chaos-echo"
+PROTOCOL = "stage-echo"
 """What an upgraded connection is upgraded to: every byte comes back, and C{END} is answered by C{BYE} and the close."""
 
 END, BYE = b"END.", b"BYE."
+
+UPGRADES = {"echo": PROTOCOL, "websocket": "websocket"}
+"""What a request of such a form asks to upgrade to."""
 
 
 @frozen
@@ -37,12 +38,16 @@ class Ask:
     @ivar uploadSeconds: how long the client takes to send it.
     @ivar expects: whether the client waits for a 100 (Continue) first.
     @ivar form: how the answer ends: C{length}, C{chunked} (with a trailer), C{close}; C{early} is C{length}, before the
-        request's body has come; C{echo} is an upgrade.
+        request's body has come; C{echo} is an upgrade. Origins may know more.
     @ivar size: how many bytes the body of the answer has, or the client sends over an upgraded connection.
     @ivar seconds: how long it takes.
     @ivar thinks: how long the origin waits before it answers.
     @ivar status: its status.
     @ivar hints: whether a 103 goes ahead of it.
+    @ivar about: the number of another request that it is about, or 0.
+    @ivar breaksAfter: how many bytes of the answer's body come before its origin breaks the connection; -1 breaks it
+        before the head. For the form C{broken}.
+    @ivar fields: more lines of its header section.
     """
 
     number: int = field(repr=lambda number: f"{number:09d}")
@@ -59,6 +64,9 @@ class Ask:
     thinks: float = 0.0
     status: int = 200
     hints: bool = False
+    about: int = 0
+    breaksAfter: int = -1
+    fields: tuple[str, ...] = field(default=(), repr=False)
 
     def mayBeginAgain(self) -> bool:
         """
@@ -89,6 +97,8 @@ class Ask:
             "thinks": f"{self.thinks:.2f}",
             "status": self.status,
             "hints": int(self.hints),
+            "about": self.about,
+            "breaks": self.breaksAfter,
         }
         return f"/{self.backend}/{self.number:09d}?{urlencode(wishes)}"
 
@@ -100,12 +110,13 @@ class Ask:
         """
         lines = [
             f"{self.method} {self.target()} HTTP/1.{self.minor}",
-            "Host: chaos.example",
+            "Host: stage.example",
             f"X-Inverting-Proxy-Backend: {self.backend}",
             f"X-Number: {self.number}",
+            *self.fields,
         ]
-        if self.form == "echo":
-            lines += ["Connection: Upgrade", f"Upgrade: {PROTOCOL}"]
+        if self.form in UPGRADES:
+            lines += ["Connection: Upgrade", f"Upgrade: {UPGRADES[self.form]}"]
         elif closes and self.minor:
             lines.append("Connection: close")
         if self.uploadChunked:
@@ -136,84 +147,6 @@ def wishesOf(target: str) -> tuple[str, Ask]:
         thinks=float(wishes["thinks"]),
         status=int(wishes["status"]),
         hints=wishes["hints"] == "1",
+        about=int(wishes["about"]),
+        breaksAfter=int(wishes["breaks"]),
     )
-
-
-class Asker:
-    """
-    Makes up requests.
-    """
-
-    def __init__(self, random: Random) -> None:
-        """
-        @param random: what decides.
-        """
-        self._random = random
-        self._numbers = count(1)
-
-    def probe(self, backend: str) -> Ask:
-        """
-        Make up a plain small request.
-        """
-        return Ask(next(self._numbers), backend)
-
-    def ask(self, backend: str) -> Ask:
-        """
-        Make up any request.
-        """
-        draw = self._random
-        ask = Ask(
-            next(self._numbers),
-            backend,
-            method=draw.choices(
-                ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"), (50, 30, 9, 4, 4, 3)
-            )[0],
-            minor=int(draw.random() > 0.06),
-            form=draw.choices(("length", "chunked", "close"), (4, 4, 2))[0],
-            size=self._size(400_000),
-            seconds=self._seconds(0.2),
-            thinks=self._seconds(0.2),
-            status=draw.choices((200, 404, 500, 204), (88, 4, 4, 4))[0],
-            hints=draw.random() < 0.05,
-        )
-        if ask.method == "GET" and draw.random() < 0.12:
-            seconds = draw.uniform(0.0, LONGEST)
-            return evolve(
-                ask,
-                minor=1,
-                form="echo",
-                status=101,
-                hints=False,
-                seconds=seconds,
-                size=self._size(60_000),
-            )
-        if ask.status == 204:
-            ask = evolve(ask, size=0, form="length")
-        if ask.method == "POST" or (ask.method == "PUT" and draw.random() < 0.7):
-            ask = self._withUpload(ask)
-        return ask
-
-    def _withUpload(self, ask: Ask) -> Ask:
-        draw = self._random
-        modern = ask.minor == 1
-        upload = self._size(250_000)
-        kind = draw.random() if upload else 1.0
-        return evolve(
-            ask,
-            upload=upload,
-            uploadChunked=modern and draw.random() < 0.3,
-            uploadSeconds=self._seconds(0.1),
-            form="early" if kind < 0.1 else ask.form,
-            expects=modern and 0.1 <= kind < 0.2,
-        )
-
-    def _size(self, most: int) -> int:
-        kind = self._random.random()
-        if kind < 0.1:
-            return 0
-        if kind < 0.65:
-            return self._random.randint(1, 2_000)
-        return self._random.randint(1, 60_000 if kind < 0.92 else most)
-
-    def _seconds(self, share: float) -> float:
-        return self._random.uniform(0.2, LONGEST) if self._random.random() < share else 0.0
