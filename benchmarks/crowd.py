@@ -41,7 +41,7 @@ KINDS = {
     "silent": Kind(),
     "idle": Kind(b"GET /1k HTTP/1.1\r\n" + _HOST + b"\r\n"),
     "heads": Kind(b"GET /1k HTTP/1.1\r\n" + _HOST + b"X: " + b"a" * 8192, b"a"),
-    "bodies": Kind(b"POST /up HTTP/1.1\r\n" + _HOST + b"Content-Length: 1000000\r\n\r\n", b"a"),
+    "bodies": Kind(b"PUT /up HTTP/1.1\r\n" + _HOST + b"Content-Length: 1000000\r\n\r\n", b"a"),
     "readers": Kind(b"GET /10m HTTP/1.1\r\n" + _HOST + b"\r\n", sips=True),
 }
 """The kinds of clients."""

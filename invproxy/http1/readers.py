@@ -180,6 +180,13 @@ class RequestReader:
                 self._emptyLine = b""
         return data
 
+    def drop(self) -> None:
+        """
+        Hold nothing any more: the connection is gone, though something may still refer to it.
+        """
+        self.rest = b""
+        self._head = _HeadBuffer(self._limits, requestLineFault)
+
     def redirect(self, upload: Upload) -> None:
         """
         Give what is left of the present body to another upload.

@@ -157,6 +157,7 @@ class Channel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
+        self._reader.drop()
         self.site.forget(self)
         if self._pacer is not None:
             self.site.deadlines.forget(self._pacer)

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from invproxy import refusals as refusalsModule
 from invproxy.errors import OUT_OF_DESCRIPTORS, TOO_MANY_CONNECTIONS
+from invproxy.metrics import Tally
 from invproxy.proxy.service import ProxyService
 from invproxy.proxy.settings import ProxySettings
 from invproxy.refusals import Refusals
@@ -238,7 +239,8 @@ class RefusalsTests(SynchronousTestCase):
         lines: list[LogEvent] = []
         self.patch(refusalsModule, "_log", Logger(observer=cast(ILogObserver, lines.append)))
         clock = Clock()
-        refusals = Refusals(clock)
+        tally = Tally()
+        refusals = Refusals(clock, tally)
         for number in range(100):
             refusals.refuse(TOO_MANY_CONNECTIONS, f"number {number}")
             refusals.refuse(OUT_OF_DESCRIPTORS, "none")
@@ -247,6 +249,8 @@ class RefusalsTests(SynchronousTestCase):
         refusals.refuse(TOO_MANY_CONNECTIONS, "again")
         refusals.count(OUT_OF_DESCRIPTORS)
         self.assertEqual(refusals.counts, {"too-many-connections": 101, "out-of-descriptors": 101})
+        told = {code: count for code, count in tally._refused.items() if count}
+        self.assertEqual(told, refusals.counts)
         self.assertEqual(
             [(event["code"], event["why"], event["more"]) for event in lines],
             [
