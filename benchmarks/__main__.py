@@ -21,6 +21,7 @@ from benchmarks.suites import (
     idle,
     memory,
     requests,
+    rolling,
     routes,
     sse,
     tls,
@@ -38,6 +39,7 @@ SUITES = {
     "tls": tls.run,
     "delay": delay.run,
     "routes": routes.run,
+    "rolling": rolling.run,
 }
 
 

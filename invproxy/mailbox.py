@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from invproxy.errors import (
+    DRAINING,
     NO_BACKEND,
     TOO_MANY_BACKENDS,
     TOO_MANY_LINKS,
@@ -149,16 +150,22 @@ class Mailbox:
     def _take(self) -> IExchange:
         return (self._returned or self._queue).popleft()
 
-    def release(self) -> None:
+    def release(self, fault: Fault | None = None) -> None:
         """
-        Send the carriers that wait away with nothing, as the proxy is stopping.
+        Send the carriers that wait away with nothing.
+
+        @param fault: why, if they shall be told.
         """
         if self._waiters:
             self._seen = self._clock.seconds()
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:
-            if not waiter.deferred.called:  # the end of one may have ended another
+            if waiter.deferred.called:
+                continue  # the end of one may have ended another
+            if fault is None:
                 waiter.deferred.callback([])
+            else:
+                waiter.deferred.errback(fault)
 
     # Presence.
 
@@ -223,6 +230,7 @@ class Mailboxes:
     All mailboxes of a proxy, and all its exchanges by their IDs.
 
     @ivar exchanges: the exchanges that are not over.
+    @ivar draining: whether the proxy is stopping: what waits is still handed out, but nobody shall wait for more.
     """
 
     def __init__(
@@ -242,6 +250,7 @@ class Mailboxes:
         @param offlineAfter: seconds without a call after which a backend is offline.
         """
         self.exchanges: dict[str, Exchange] = {}
+        self.draining = False
         self._emptied: list[Deferred[None]] = []
         self._clock = clock
         self._maxPending = maxPending
@@ -371,9 +380,10 @@ class Mailboxes:
         self._emptied.append(emptied)
         return emptied
 
-    def release(self) -> None:
+    def drain(self) -> None:
         """
-        Send all carriers that wait away, as the proxy is stopping.
+        Send all carriers that wait away, and let them wait no more, as the proxy is stopping.
         """
+        self.draining = True
         for mailbox in self._mailboxes.values():
-            mailbox.release()
+            mailbox.release(Fault(DRAINING))

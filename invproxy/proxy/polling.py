@@ -18,7 +18,7 @@ from invproxy.auth.agents import OpenAgents, unauthenticated
 from invproxy.credential import Credential
 from invproxy.deadlines import Deadlines
 from invproxy.discard import Discard
-from invproxy.errors import BAD_REQUEST, FORBIDDEN, METHOD_NOT_ALLOWED, Fault
+from invproxy.errors import BAD_REQUEST, DRAINING, FORBIDDEN, METHOD_NOT_ALLOWED, Fault
 from invproxy.exchange import Exchange
 from invproxy.http1.fields import value
 from invproxy.http1.heads import RequestHead
@@ -124,6 +124,15 @@ class AgentResource(StreamResource):
         """
         raise NotImplementedError
 
+    def checkUse(self, mailbox: Mailbox) -> None:
+        """
+        Have an agent that offers to wait for exchanges go elsewhere, if there will be none here.
+
+        @raise Fault: (draining) if the proxy is stopping, and none waits.
+        """
+        if self._mailboxes.draining and not mailbox.counts()[0]:
+            raise Fault(DRAINING)
+
     def _find(self, mailbox: Mailbox, head: RequestHead) -> Exchange | None:
         identifier = value(head.fields, REQUEST_ID)
         if identifier is None:
@@ -140,6 +149,7 @@ class PendingResource(AgentResource):
     def call(
         self, mailbox: Mailbox, head: RequestHead, answer: IAnswer, credential: Credential
     ) -> IUpload:
+        self.checkUse(mailbox)
         poll = Poll(mailbox, head, answer, self._deadlines)
         if self._links is not None:
             poll.unlink = self._links.add(credential, poll.cut)
@@ -222,7 +232,7 @@ class Poll(Discard):
         """
         self._deadline = deadline
         self._claim = claim = self._mailbox.claim(MAX_IDS)
-        claim.addCallbacks(self._claimed, self._cancelled)
+        claim.addCallbacks(self._claimed, self._dismissed)
         if self._claim is not None:
             self._deadlines.watch(self, deadline)
 
@@ -243,8 +253,14 @@ class Poll(Discard):
         block = b"\r\nContent-Type: application/json" + OUR_FEATURES
         answerAtOnce(self._head, self._answer, 200, b"OK", formatIDs(ids), block)
 
-    def _cancelled(self, failure: Failure) -> None:
-        failure.trap(CancelledError)
+    def _dismissed(self, failure: Failure) -> None:
+        if failure.check(Fault):
+            self._claim = None
+            self._deadlines.forget(self)
+            self._unlink()
+            self._answer.fail(cast(Fault, failure.value))
+        else:
+            failure.trap(CancelledError)
 
     def checkDeadline(self, now: float) -> float:
         if now < self._deadline:

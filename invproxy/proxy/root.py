@@ -128,6 +128,7 @@ class ProxyResource(StreamResource):
         """
         super().__init__()
         settings = settings or ProxySettings()
+        self._clock = clock
         self._deadlines = Deadlines(clock)
         self.mailboxes = mailboxes or Mailboxes(
             clock,
@@ -228,15 +229,16 @@ class ProxyResource(StreamResource):
 
     def drain(self) -> Deferred[None]:
         """
-        Refuse new requests; exchanges in flight go on, and so do the calls of agents. Those with tunnels are told that
-        they may go elsewhere.
+        Refuse new requests; exchanges in flight go on, and so do the calls of agents that serve them. Other agents are
+        told that they may go elsewhere.
 
         @return: fires when no exchange is in flight any more.
         """
         if isinstance(self._public, PublicResource):
             self._public.draining = True
-        self.tunnels.drain()
-        return self.mailboxes.whenEmpty()
+        self.mailboxes.drain()
+        told = self.tunnels.drain(self._clock)
+        return told.addCallback(lambda _: self.mailboxes.whenEmpty())
 
     def close(self) -> None:
         """
@@ -244,7 +246,7 @@ class ProxyResource(StreamResource):
         """
         for exchange in list(self.mailboxes.exchanges.values()):
             exchange.fail(Fault(DRAINING if exchange.isUntouched() else AGENT_LOST))
-        self.mailboxes.release()
+        self.mailboxes.drain()
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None

@@ -4,8 +4,10 @@ The proxy as a service: endpoints, sites, and an orderly end.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import evolve, field, frozen
 from twisted.application.service import Service
@@ -14,7 +16,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -29,6 +31,7 @@ from invproxy.errors import ConfigError
 from invproxy.interfaces import IAccessLog, IMetrics
 from invproxy.metrics import Tally
 from invproxy.proxy.access import AgentAccess
+from invproxy.proxy.backlog import BACKLOG, stopAccepting
 from invproxy.proxy.certified import canAsk, certifiedEndpoint, parseAuthorities
 from invproxy.proxy.endusers import endUsersOf
 from invproxy.proxy.polling import Guard
@@ -176,7 +179,9 @@ class ProxyService(Service):
         }
         self._includeIn(self.resource.census)
         self._ports: list[IListeningPort] = []
+        self._inherited: list[IListeningPort] = []
         self._ready = False
+        self._last: IDelayedCall | None = None
         self._starting: Deferred[None] | None = None
         self._whenReady: list[Deferred[Addresses]] = []
         self._outcome: Addresses | Failure | None = None
@@ -260,6 +265,8 @@ class ProxyService(Service):
                     raise
                 guardPort(port, self._reactor, self.refusals)
                 self._ports.append(port)
+                if _isInherited(description):
+                    self._inherited.append(port)
                 urls[kind].append(_url(description, port))
         return Addresses(
             urls["public"], urls["agents"], urls["admin"][0] if urls["admin"] else None
@@ -307,14 +314,17 @@ class ProxyService(Service):
         self._ready = False
         if self._starting is not None:
             self._starting.cancel()
-        late = self._reactor.callLater(self._settings.drainTimeout, self._abort)
+        late = self._reactor.callLater(self._settings.drainTimeout, self._cut)
+        for kind in ("public", "agents", "certified"):
+            self._sites[kind].refuseMore()
         await self.resource.drain()
         await self._stopListening()
         for resource in (self.resource, self._agents):
             resource.close()
         await DeferredList([site.drain() for site in self._sites.values()])
-        if late.active():
-            late.cancel()
+        for call in (late, self._last):
+            if call is not None and call.active():
+                call.cancel()
         for site in self._sites.values():
             site.abort()  # nothing is left, but for its clocks
         if self._access is not None:
@@ -322,13 +332,20 @@ class ProxyService(Service):
 
     async def _stopListening(self) -> None:
         ports, self._ports = self._ports, []
-        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        closing = []
+        for port in ports:
+            stop = partial(stopAccepting, port, self._reactor)
+            closing.append(maybeDeferred(port.stopListening if port in self._inherited else stop))
+        await DeferredList(closing)
 
-    def _abort(self) -> None:
+    def _cut(self) -> None:
         inFlight = len(self.resource.mailboxes.exchanges)
         if inFlight:
             _log.warn("{count} exchanges cut at the end of the drain timeout", count=inFlight)
+        self._last = self._reactor.callLater(_LAST_WORDS, self._abort)
         self.resource.close()
+
+    def _abort(self) -> None:
         for site in self._sites.values():
             site.abort()
 
@@ -339,8 +356,11 @@ _OPTIONS = {"public": "listen", "agents": "agent-listen", "admin": "admin-listen
 _MOST_ADMINISTRATORS = 256
 """Connections at the admin endpoint: each may have a body of a mebibyte under way."""
 
-_BACKLOG = 1024
-"""Connections that the kernel holds until they are accepted: enough for all agents that come back at once."""
+_isInherited = re.compile(r"(?:^|:)systemd\\?:").search
+"""Tells the endpoints that stay open when this process ends: what waits there is for the next one."""
+
+_LAST_WORDS = 1.0
+"""Seconds within which clients get to read what became of what was cut."""
 
 
 def _withBacklog(description: str) -> str:
@@ -349,7 +369,7 @@ def _withBacklog(description: str) -> str:
     """
     kind = description.partition(":")[0]
     if kind in ("tcp", "tcp6", "ssl", "unix") and ":backlog=" not in description:
-        return f"{description}:backlog={_BACKLOG}"
+        return f"{description}:backlog={BACKLOG}"
     return description
 
 

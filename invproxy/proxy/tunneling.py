@@ -396,6 +396,7 @@ class TunnelResource(AgentResource):
         if not answer.peer.streams:
             # A stock site: the agent will poll.
             return answerAtOnce(head, answer, 404, b"Not Found", block=OUR_FEATURES)
+        self.checkUse(mailbox)
         accepted = accept(head)
         session = ProxySession(
             self.tunnels,

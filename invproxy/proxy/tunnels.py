@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from invproxy.errors import TOO_MANY_TUNNELS, Fault
 from invproxy.mailbox import Mailbox
@@ -22,6 +25,15 @@ if TYPE_CHECKING:
 
 _Place = tuple[str, str, str, str, int]
 """A backend, by what and as whom its agent is known, which run of it, and which of its tunnels."""
+
+_AT_ONCE: Final = 10
+"""Agents at least that hear at once that the proxy is stopping."""
+
+_STEP: Final = 0.02
+"""Seconds until the next ones do."""
+
+_STEPS: Final = 50
+"""In about so many steps, at most, all do."""
 
 
 def _fullness(session: ProxySession) -> float:
@@ -130,12 +142,29 @@ class Tunnels:
             if self._places.get(place) is session:
                 del self._places[place]
 
-    def drain(self) -> None:
+    def drain(self, clock: IReactorTime) -> Deferred[None]:
         """
-        Tell all agents that this proxy is stopping: they may go elsewhere.
+        Tell all agents that this proxy is stopping, and they may go elsewhere: one after the other if there are many,
+        so that wherever they go they do not come at once.
+
+        @param clock: what tells the time.
+        @return: fires when all were told.
         """
-        for session in self:
+        told: Deferred[None] = Deferred()
+        size = max(_AT_ONCE, len(self._sessions) // _STEPS)
+        self._dismiss(clock, told, list(self._sessions), size)
+        return told
+
+    def _dismiss(
+        self, clock: IReactorTime, told: Deferred[None], sessions: list[ProxySession], size: int
+    ) -> None:
+        for session in sessions[:size]:
             session.life.drain()
+        rest = sessions[size:]
+        if rest:
+            clock.callLater(_STEP, self._dismiss, clock, told, rest, size)
+        else:
+            told.callback(None)
 
     def close(self) -> None:
         """

@@ -47,6 +47,12 @@ _CLOSING: Final = 60.0
 _LINGER: Final = 2.0
 """Seconds for which such bytes are awaited (RFC 9112, section 9.6)."""
 
+_LAST_ASKED: Final = 1.0
+"""Seconds after its last answer for which a kept connection may still ask for something when its site is closing."""
+
+_PARTING: Final = 0.5
+"""Seconds for which what a client was just sending is awaited when its idle connection is closed."""
+
 
 @implementer(IPushProducer, IPeer, IHalfCloseableProtocol)
 class Channel(Protocol):
@@ -90,6 +96,7 @@ class Channel(Protocol):
     _discarded = 0
     _since = 0.0
     _patience = 0.0
+    _lingers = _LINGER
 
     def __init__(self, site: StreamingSite) -> None:
         self.site = site
@@ -146,7 +153,7 @@ class Channel(Protocol):
 
     def writeConnectionLost(self) -> None:
         if self._lingering:
-            self._await(_LINGER, Channel.abort)
+            self._await(self._lingers, Channel.close)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
@@ -291,11 +298,13 @@ class Channel(Protocol):
             return
         if self.closing:
             # Of what is pipelined behind it, none is answered, but to close upon unread bytes would be a reset.
-            if self._reader.rest:
+            if self._reader.rest or (self.site.closing and not self.secure):
                 self.linger()
             else:
                 self.close()
             return
+        if self.site.closing:
+            self.refuseMore()
         self._uploadPaused = self._flooded = False
         if self._readingPaused:
             self._adjustReading()
@@ -424,6 +433,7 @@ class Channel(Protocol):
             self.isAgent = True
             self._surplus = ""
             self.site.crowd.leave(self._countedFor)
+            self.closing = self.site.ended
             watchPeer(self.transport)
 
     def certificate(self) -> Certificate | None:
@@ -432,14 +442,35 @@ class Channel(Protocol):
         shown = getattr(self.transport, "getPeerCertificate", lambda: None)()
         return None if shown is None else cast("Certificate", shown.to_cryptography())
 
+    def refuseMore(self) -> None:
+        """
+        End with the answer that is to begin next. An agent's link goes on.
+        """
+        if not self.isAgent and (self._stream is None or not self._stream.status):
+            self.closing = True
+
     def drain(self) -> None:
         """
-        Close once the present answer is out, or now if nothing is asked.
+        Close once the present answer is out, or, as a client may be about to ask, a moment after the last one.
         """
         self.closing = True
         reader = self._reader
-        if self._stream is None and (reader.atStart() or (reader.ended and not reader.rest)):
+        isIdle = reader.atStart() or (reader.ended and not reader.rest)
+        if self._over or self._stream is not None or not isIdle:
+            return
+        waits = self._since + _LAST_ASKED - self.site.clock.seconds()
+        if waits > 0 and not self.isAgent:
+            self._await(waits, Channel._part)
+        else:
+            self._part()
+
+    def _part(self) -> None:
+        if self.secure or self.isAgent:
             self.close()
+            self._await(_PARTING, Channel.abort)
+        else:  # not upon bytes that are just coming
+            self._lingers = _PARTING
+            self.linger()
 
     def _closeWriting(self) -> None:
         if self._readingEnded or not self._outlet.closeWriting():

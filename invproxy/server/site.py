@@ -47,6 +47,8 @@ class StreamingSite(Factory):
     @ivar turn: what collects what they write.
     @ivar crowd: how many clients are connected, agents' links left out, and who else may be.
     @ivar refusals: what counts the connections that are closed without an answer.
+    @ivar closing: whether each connection of a client ends with its next answer.
+    @ivar ended: whether each connection does, as there will be nothing more to answer.
     @ivar takesCertificates: whether certificates that peers have shown count.
     """
 
@@ -99,7 +101,7 @@ class StreamingSite(Factory):
         self._name = name
         self._channels: set[Channel] = set()
         self._drained: list[Deferred[None]] = []
-        self._draining = False
+        self.closing = self.ended = False
         self._dateAt = -1
         self._date = b""
 
@@ -126,7 +128,7 @@ class StreamingSite(Factory):
         @return: as for L{Crowd.enter}.
         """
         self._channels.add(channel)
-        channel.closing = self._draining
+        channel.closing = self.closing
         return self.crowd.enter(channel.transport)
 
     def forget(self, channel: Channel) -> None:
@@ -170,13 +172,22 @@ class StreamingSite(Factory):
             self._date = b"\r\nDate: " + formatdate(now, usegmt=True).encode("ascii")
         return self._date
 
+    def refuseMore(self) -> None:
+        """
+        Let the connections of clients end with their next answers; those that ask for nothing stay, and so do
+        agents' links.
+        """
+        self.closing = True
+        for channel in self._channels:
+            channel.refuseMore()
+
     def drain(self) -> Deferred[None]:
         """
-        Close the connections that ask for nothing, and the others after their answers.
+        Close the connections that ask for nothing and did not do so a moment ago, and the others after their answers.
 
         @return: fires when all are closed.
         """
-        self._draining = True
+        self.closing = self.ended = True
         for channel in list(self._channels):
             channel.drain()
         if not self._channels:

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from invproxy.discard import DISCARD
 from invproxy.errorpage import renderFault
-from invproxy.errors import INTERNAL, Code, Fault
+from invproxy.errors import DRAINING, INTERNAL, Code, Fault
 from invproxy.http1.fields import value
 from invproxy.http1.framing import lastChunk
 from invproxy.http1.heads import RequestHead, ResponseHead
@@ -180,6 +180,8 @@ class ServerStream:
             self.upload = DISCARD
             self.peer.cut(self)
             return
+        if fault.code is DRAINING:
+            self.peer.closing = True  # an agent's link, too: the next one may lead to another proxy
         accept = value(self.head.fields, b"accept")
         method = self.head.method
         head, body = renderFault(fault, accept, self.requestID, method=method, extra=fault.fields)

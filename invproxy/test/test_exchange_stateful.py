@@ -266,7 +266,8 @@ class Anything(RuleBasedStateMachine):
 
     @rule()
     def release(self) -> None:
-        self.proxy.mailboxes.release()
+        for mailbox in self.proxy.mailboxes:
+            mailbox.release()
 
     @rule(data=st.data(), ours=st.booleans())
     def workOnOne(self, data: st.DataObject, ours: bool) -> None:

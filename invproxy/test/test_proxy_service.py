@@ -324,7 +324,8 @@ class StopTests(ServiceCase):
 
     def test_nothingInFlight(self) -> None:
         """
-        At once, with parked polls and idle connections closed, and no clock left behind.
+        At once, with parked polls sent away and idle connections closed, and no clock left behind; but a client that
+        has just come may still say what it wants.
         """
         bench = self.bench(adminListen=ADMIN, agentListen=[AGENTS])
         idle = bench.at(8080, b"")
@@ -332,9 +333,14 @@ class StopTests(ServiceCase):
             8082,
             b"GET /agent/pending HTTP/1.1\r\nHost: a\r\nX-Inverting-Proxy-Backend-ID: web\r\n\r\n",
         )
+        bench.advance(2)
+        new = bench.at(8080, b"")
         stopped = self.stop(bench)
-        self.assertEqual(idsOf(poll), [])
+        self.assertEqual((poll.status, poll.error), (503, "draining"))
         self.assertTrue(idle.isClosed and poll.isClosed)
+        self.assertFalse(new.isClosed)
+        bench.advance(1.25)
+        self.assertTrue(new.isClosed)
         self.closeAll(bench)
         self.successResultOf(stopped)
         self.assertQuiet(bench)
@@ -403,10 +409,13 @@ class StopTests(ServiceCase):
         self.assertNoResult(stopped)
         self.assertFalse(responding.isClosed)
         bench.advance(0.2)
-        self.successResultOf(stopped)
         self.assertTrue(responding.isCut)
+        self.assertEqual((queued.error, fetched.error), ("draining", "draining"))
         self.assertTrue(queued.isClosed and fetched.isClosed)
+        bench.advance(1)
+        self.successResultOf(stopped)
         self.assertEqual(bench.proxy.mailboxes.exchanges, {})
+        self.closeAll(bench)
         self.assertQuiet(bench)
 
     def test_upgradedIsCut(self) -> None:
@@ -424,8 +433,10 @@ class StopTests(ServiceCase):
         client.send(b"x")
         self.assertTrue(fetch.reply.body.endswith(b"x"))
         bench.advance(5)
-        self.successResultOf(stopped)
         self.assertTrue(client.isClosed)
+        bench.advance(1)
+        self.successResultOf(stopped)
+        self.closeAll(bench)
         self.assertQuiet(bench)
 
     def test_clientDoesNotRead(self) -> None:
@@ -446,7 +457,87 @@ class StopTests(ServiceCase):
         bench.advance(9)
         self.assertNoResult(stopped)
         bench.advance(1.5)
+        self.assertNoResult(stopped)
+        bench.advance(1)
         self.successResultOf(stopped)
         client.leave()
         self.closeAll(bench)
         self.assertQuiet(bench)
+
+    def test_keptConnections(self) -> None:
+        """
+        Clients on kept connections hear with their next answers that these end: with that of the exchange in flight,
+        or with a refusal; also just after the last exchange has ended. None of them meets a closed door.
+        """
+        bench = self.bench()
+        flying, begun, idle, late = (bench.ask() for _ in range(4))
+        bench.pending()
+        flyingID, begunID, idleID, lateID = bench.proxy.mailboxes.exchanges
+        for identifier in (idleID, lateID):
+            bench.fetch(identifier.encode())
+            bench.respond(identifier.encode(), PLAIN)
+        for identifier in (flyingID, begunID):
+            bench.fetch(identifier.encode(), OURS)
+        call = bench.respond(begunID.encode(), fields=OURS)
+        call.chunk(PLAIN[:-1])
+        stopped = self.stop(bench)
+        idle.client.received.clear()
+        idle.send(HEALTH % b"")
+        self.assertRefusedForGood(idle)
+        bench.respond(flyingID.encode(), PLAIN)
+        self.assertEqual(flying.status, 200)
+        self.assertTrue(self.saysClose(flying))
+        self.assertTrue(flying.isClosed)
+        call.chunk(PLAIN[-1:])
+        call.end()
+        self.assertEqual((begun.reply.body, self.saysClose(begun)), (b"ok", False))
+        begun.client.received.clear()
+        begun.send(HEALTH % b"")
+        self.assertRefusedForGood(begun)
+        late.client.received.clear()
+        late.send(HEALTH % b"")
+        self.assertTrue(late.isClosed)
+        self.closeAll(bench)
+        self.successResultOf(stopped)
+        self.assertQuiet(bench)
+
+    def saysClose(self, call: Call) -> bool:
+        """
+        Does the reply say that the connection ends with it?
+        """
+        return b"\r\nConnection: close\r\n" in call.client.received
+
+    def assertRefusedForGood(self, call: Call) -> None:
+        """
+        The client was told that the proxy is stopping, when to try again, and that the connection ends.
+        """
+        self.assertEqual((call.status, call.error), (503, "draining"))
+        self.assertEqual(call.reply.value(b"Retry-After"), b"1")
+        self.assertTrue(self.saysClose(call))
+        self.assertTrue(call.isClosed)
+
+    def test_agents(self) -> None:
+        """
+        Agents that offer to wait are refused, unless something waits for them; what they need to bring exchanges to
+        their ends is served on connections that go on.
+        """
+        bench = self.bench()
+        parked = bench.poll()
+        flying = bench.ask(fields=b"X-Inverting-Proxy-Backend: web\r\n")
+        (identifier,) = idsOf(parked)
+        waiting = bench.poll()
+        stopped = self.stop(bench)
+        self.assertRefusedForGood(waiting)
+        self.assertRefusedForGood(bench.poll())
+        agent = bench.fetch(identifier, OURS)
+        self.assertFalse(agent.isClosed)
+        shaken = bench.shake()
+        self.assertEqual((shaken.status, shaken.error), (503, "draining"))
+        bench.proxy.mailboxes.exchanges[identifier.decode()].refuse()
+        self.assertEqual(idsOf(bench.poll()), [identifier])
+        bench.fetch(identifier)
+        bench.respond(identifier, PLAIN)
+        self.assertEqual(flying.status, 200)
+        self.closeAll(bench)
+        bench.advance(2.5)
+        self.successResultOf(stopped)

@@ -178,9 +178,11 @@ class DrainTests(ServerTestCase):
 
     def test_idle(self) -> None:
         """
-        Connections on which nothing is asked are closed at once, new and kept ones; a kept one also if its last answer
-        is still on the way.
+        Connections on which nothing was asked for a second are closed at once, new and kept ones; others a second after
+        their last answer, also if that is still on the way.
         """
+        old = self.connect()
+        self.network.advance(1)
         new = self.connect()
         kept, played = self.ask()
         played.reply()
@@ -191,17 +193,51 @@ class DrainTests(ServerTestCase):
         self.network.pump()
         drained = self.site.drain()
         self.network.pump()
+        self.assertTrue(old.ended)
+        self.assertFalse(new.ended or kept.ended)
+        self.network.advance(1.25)
         self.assertTrue(new.ended and kept.ended)
         self.assertNoResult(drained)
         slow.startReading()
         self.network.pump()
         self.assertEqual(len(responses(slow.take())[0].body), 1024 * 1024)
-        for client in (new, kept, slow):
+        self.network.advance(1.25)
+        for client in (old, new, kept, slow):
             self.assertTrue(client.ended)
             client.close()
         self.network.pump()
         self.successResultOf(drained)
         self.assertEqual(self.network.getDelayedCalls(), [])
+
+    def test_silentPeers(self) -> None:
+        """
+        Those who do not close their ends are not waited for: half a second is enough for what was just coming, which is
+        read for nothing.
+        """
+        self.connect()
+        client = self.connect()
+        drained = self.site.drain()
+        self.network.advance(1.25)
+        client.send(GET)
+        self.network.pump()
+        self.assertNoResult(drained)
+        self.network.advance(0.75)
+        self.successResultOf(drained)
+        self.assertEqual(self.origin.played, [])
+        self.assertEqual(self.network.getDelayedCalls(), [])
+
+    def test_lingering(self) -> None:
+        """
+        A connection that is about to be closed anyway stays so.
+        """
+        self.site.refuseMore()
+        client, played = self.ask()
+        played.reply()
+        self.network.pump()
+        self.assertTrue(client.ended)
+        drained = self.site.drain()
+        self.network.advance(2.25)
+        self.successResultOf(drained)
 
     def test_busy(self) -> None:
         """

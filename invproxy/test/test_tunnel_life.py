@@ -41,6 +41,9 @@ class FakeCore:
     def sayGoAway(self) -> None:
         self._move("sayGoAway")
 
+    def leave(self) -> None:
+        self._move("leave")
+
     def turnAway(self, last: int) -> None:
         self._move("turnAway", last)
 
@@ -86,7 +89,7 @@ SECOND = ("shut", PROTOCOL_ERROR, "a second HELLO")
 TABLE: dict[str, dict[str, tuple[tuple[object, ...] | None, str]]] = {
     "greeting": {
         "greet": (("become", HELLO), "ready"),
-        "drain": (("shut", GOING_AWAY, "stopping"), "closed"),
+        "drain": (("leave",), "closed"),
         "empty": (None, "greeting"),
         "close": (("shut", 4000, "enough"), "closed"),
         "lose": (("end", "gone"), "closed"),
@@ -124,7 +127,7 @@ def fingerprint(life: Life, core: FakeCore) -> str:
     [*moved] = core.moves[before:]
     if not moved:
         return "closed"
-    state = {"sayGoAway": "ready", "shut": "greeting"}[str(moved[0][0])]
+    state = {"sayGoAway": "ready", "leave": "greeting"}[str(moved[0][0])]
     life.close(4001, "end of the test")
     return state
 

@@ -4,11 +4,15 @@ Tunnels that come to their end.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, cast
 
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from invproxy.http1.framing import CHUNKED
+from invproxy.proxy.tunneling import ProxySession
+from invproxy.proxy.tunnels import Tunnels
 from invproxy.test.tunnelcase import KEY, OK, UPGRADE, Case, Pair, Proxy, RawAgent, RawProxy
 from invproxy.wire.frames import (
     GOAWAY,
@@ -26,6 +30,16 @@ from invproxy.wire.websocket import (
     closePayload,
     control,
 )
+
+
+class _Listening:
+    """
+    A tunnel that writes down when its proxy stops.
+    """
+
+    def __init__(self, clock: Clock, heard: list[float]) -> None:
+        self.life = self
+        self.drain = lambda: heard.append(clock.seconds())
 
 
 class Draining(Case):
@@ -273,7 +287,7 @@ class Draining(Case):
         pair = Pair()
         client = pair.ask()
         pair.settle()
-        pair.tunnels.drain()
+        pair.tunnels.drain(pair.clock)
         pair.settle()
         self.assertEqual(len(pair.tunnels), 1)
         pair.tunnels.close()
@@ -282,6 +296,25 @@ class Draining(Case):
         self.assertIsNotNone(pair.origin.asked[0].fault)
         self.assertIn("stopping", self.successResultOf(pair.agent.left))
         self.assertEqual(pair.left(), (0, 0, 0))
+
+    def test_manyAgents(self) -> None:
+        """
+        A few agents hear at once that the proxy is stopping; a thousand do within a second, never more than a few at
+        once.
+        """
+        for count, most, last in ((10, 10, 0.0), (11, 10, 0.02), (1000, 20, 1.0)):
+            clock = Clock()
+            tunnels = Tunnels(count)
+            heard: list[float] = []
+            for _ in range(count):
+                tunnels._sessions[cast(ProxySession, _Listening(clock, heard))] = None
+            told = tunnels.drain(clock)
+            clock.pump([0.02] * 60)
+            self.successResultOf(told)
+            self.assertEqual(len(heard), count)
+            self.assertEqual(max(Counter(heard).values()), most)
+            self.assertLessEqual(max(heard), last)
+            self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_numbersRunOut(self) -> None:
         """

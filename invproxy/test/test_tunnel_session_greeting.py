@@ -7,7 +7,8 @@ from __future__ import annotations
 from invproxy.errors import (
     Fault,
 )
-from invproxy.test.tunnelcase import GONE, KEY, Case, Proxy, RawAgent, RawProxy
+from invproxy.http1.framing import CHUNKED
+from invproxy.test.tunnelcase import GONE, KEY, Case, Pair, Proxy, RawAgent, RawProxy
 from invproxy.wire.frames import (
     HELLO,
     REQUEST,
@@ -87,6 +88,19 @@ class Greeting(Case):
         agent.session.life.drain()
         self.assertEqual([code for code, _ in agent.hear().closes], [1001])
         self.successResultOf(agent.session.gone)
+
+    def test_begunBeforeItsHello(self) -> None:
+        """
+        An agent that stops before it has heard of the proxy gives back what the proxy has sent it already.
+        """
+        pair = Pair(greet=False)
+        pair.toProxy()
+        client = pair.ask(b"POST", framing=CHUNKED)
+        pair.agent.life.drain()
+        pair.settle()
+        self.assertIsNone(client.fault)
+        self.assertEqual(pair.mailbox.counts()[0], 1)
+        self.assertEqual(pair.violations(), [])
 
     def test_cancelReady(self) -> None:
         """

@@ -76,6 +76,11 @@ class Core(Protocol):
         Tell the peer that there will be no new streams.
         """
 
+    def leave(self) -> None:
+        """
+        Tell the peer, which may already be ready, that no stream was begun, and close.
+        """
+
     def turnAway(self, last: int) -> None:
         """
         Take note that the peer takes no stream beyond one.
@@ -106,7 +111,7 @@ def _become(life: Life, core: Core, hello: Hello) -> None:
 
 @_greeting.upon(Life.drain).to(_closed)
 def _leave(life: Life, core: Core) -> None:
-    core.shut(GOING_AWAY, "stopping")
+    core.leave()
 
 
 @_ready.upon(Life.drain).to(_draining)

@@ -255,6 +255,10 @@ class Session(Generic[S]):
         if not self.streams:
             self._awaitEmpty()
 
+    def leave(self) -> None:
+        self.outbox.put(numberFrame(GOAWAY, 0, self.last, b"stopping"))
+        self.shut(GOING_AWAY, "stopping")
+
     def turnAway(self, last: int) -> None:
         self.isReady = False
         self.dismissed(last)
