@@ -343,7 +343,7 @@ class DrainingTests(PublicCase):
         bench.proxy.close()
         bench.network.pump()
         self.assertError(client, 503, "draining")
-        self.assertError(poll.reply, 503, "draining")
+        self.assertError(poll, 503, "draining")
         self.assertEmpty(bench)
 
 
