@@ -76,6 +76,7 @@ class _Slot:
     number: int
     again: Backoff
     afterRefusal: Backoff
+    afterGoodbye: Backoff
     waiting: Deferred[None] | None = None
 
 
@@ -131,6 +132,7 @@ class TunnelCarrier:
                 number,
                 Backoff(self._random, longest=_LONGEST),
                 Backoff(self._random, _REFUSED_SHORTEST, _REFUSED_LONGEST),
+                Backoff(self._random, longest=_LONGEST),
             )
             for number in range(self._settings.connections)
         ]
@@ -182,6 +184,12 @@ class TunnelCarrier:
         slot.afterRefusal.succeed()
         if self._reactor.seconds() - began >= _LASTING:
             slot.again.succeed()
+            slot.afterGoodbye.succeed()
+        if session.isDismissed:
+            # Nothing went wrong, so what did before does not count any more. But a proxy that says so to everybody at
+            # once is asked less and less often, too.
+            slot.again.succeed()
+            return slot.afterGoodbye.fail(), True
         return slot.again.fail(), True
 
     def _failed(self, slot: _Slot, error: Exception) -> tuple[float, bool]:
