@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from invproxy.agent.adaptation import adapt, dropOwn
 from invproxy.agent.calls import Call
+from invproxy.agent.failures import Failures
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunnelstream import AgentStream
 from invproxy.deadlines import Deadlines
@@ -66,6 +67,7 @@ class AgentSession(Session[AgentStream]):
     @ivar left: fires with a reason when no new exchanges come any more.
     @ivar gone: fires when the tunnel is over.
     @ivar isDismissed: whether the proxy has said GOAWAY.
+    @ivar failures: takes note of it if the origin fails.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class AgentSession(Session[AgentStream]):
         settings: AgentSettings,
         instance: str,
         slot: int,
+        failures: Failures | None = None,
     ) -> None:
         """
         @param clock: what tells the time.
@@ -84,6 +87,7 @@ class AgentSession(Session[AgentStream]):
         @param settings: times and bounds, and what to change about requests.
         @param instance: names this run of the agent.
         @param slot: which of its tunnels this is.
+        @param failures: takes note of it if the origin fails; by default this tunnel does so for itself.
         """
         hello = Hello(
             instance=instance,
@@ -100,6 +104,7 @@ class AgentSession(Session[AgentStream]):
         self.left: Deferred[str] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self.isDismissed = False
+        self.failures = failures or Failures(clock)
         self._goodbye = 0  # the ping whose answer says that the proxy knows that we stop
         self._hearing: IDelayedCall | None = None
         self._upload: IUpload = DISCARD
