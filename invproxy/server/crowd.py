@@ -5,10 +5,11 @@ Who may be connected: bounds on the clients of a site, on those from one address
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Protocol
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 
 from invproxy.auth.throttle import keyOf
@@ -21,6 +22,16 @@ _SURPLUS: Final = 64
 
 _SURPLUS_OF_ONE: Final = 8
 """The same of those from one address."""
+
+
+class TurnedAway(Protocol):
+    """
+    What is made of a connection that is closed before anything else. It takes a protocol to do that: what wraps a
+    factory, for TLS or for the PROXY protocol, would wrap none at all as well, and keep the connection for ever.
+    """
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.abortConnection()  # TLS would first wait for a handshake
 
 
 class Room:

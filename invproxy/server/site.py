@@ -18,7 +18,7 @@ from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.interfaces import IOrigin
 from invproxy.refusals import Refusals
 from invproxy.server.channel import Channel
-from invproxy.server.crowd import Crowd
+from invproxy.server.crowd import Crowd, TurnedAway
 from invproxy.server.stream import ServerStream
 from invproxy.steady import wallOf
 from invproxy.tables import Table
@@ -111,8 +111,8 @@ class StreamingSite(Factory):
         """
         return [b"http/1.1"]
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel | None:
-        return None if self.crowd.turnsAway(addr) else Channel(self)
+    def buildProtocol(self, addr: IAddress | None) -> Channel | TurnedAway:
+        return TurnedAway() if self.crowd.turnsAway(addr) else Channel(self)
 
     @property
     def clients(self) -> int:

@@ -27,6 +27,7 @@ from invproxy.metrics import BOUNDS, Histogram, Tally
 from invproxy.proxy.settings import ProxySettings
 from invproxy.registry.memory import MemoryStore
 from invproxy.registry.registry import Registry
+from invproxy.server.crowd import TurnedAway
 from invproxy.test.rawcalls import OURS, PLAIN
 from invproxy.test.test_proxy_service import ADMIN, ServiceBench
 from invproxy.testing import MemoryNetwork
@@ -276,7 +277,7 @@ class TallyTests(MetricsCase):
         site.crowd.count = 1 + 64
         address = IPv4Address("TCP", "127.0.0.1", 1)
         self.assertMoves(
-            lambda: self.assertIsNone(site.buildProtocol(address)),
+            lambda: self.assertIsInstance(site.buildProtocol(address), TurnedAway),
             "invproxy_connections_refused_total",
             code="too-many-connections",
         )

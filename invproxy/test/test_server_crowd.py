@@ -165,6 +165,20 @@ class CrowdTests(SynchronousTestCase):
         network.pump()
         self.assertEqual(crowd.count, 0)
 
+    def test_relayedTurnedAway(self) -> None:
+        """
+        Nor does one stay that is turned away there.
+        """
+        network = MemoryNetwork()
+        crowd = self.crowd(room=Room(1))
+        site = StreamingSite(None, network, crowd=crowd)  # type: ignore[arg-type]
+        network.listenTCP(PORT, HAProxyWrappingFactory(site))
+        clients = [network.client("a", PORT) for _ in range(3)]
+        network.pump()
+        self.assertEqual([client.closed is not None for client in clients], [False, True, True])
+        self.assertEqual(len(network.connections), 1)
+        self.assertEqual(self.refusals.counts, {"out-of-descriptors": 2})
+
     def test_service(self) -> None:
         """
         All endpoints of a proxy have bounds: for agents as for clients, and a smaller one for administrators.
@@ -184,7 +198,7 @@ class CrowdTests(SynchronousTestCase):
         for port in (1, 2, 3):
             clients = [network.client("a", port, address="192.0.2.1") for _ in range(100)]
             network.pump()
-            found[port] = sum(not client.ended for client in clients)
+            found[port] = sum(client.closed is None for client in clients)
         self.assertEqual(found, {1: 28, 2: 28, 3: 72})
         for number in range(300):
             network.client("a", 1 + number % 2, address=f"198.51.{number // 250}.{number % 250}")

@@ -117,7 +117,7 @@ class ConnectionsTests(ServerTestCase):
         clients = [self.connect(port=PORT + 1) for _ in range(200)]
         self.assertEqual(self.site.clients, 66)
         self.assertEqual(len(self.site._channels), 66)
-        self.assertEqual(sum(client.ended for client in clients), 134)
+        self.assertEqual(sum(client.closed is not None for client in clients), 134)
         for client in clients:
             client.close()
         self.network.pump()

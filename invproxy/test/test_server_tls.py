@@ -91,6 +91,17 @@ class SecureTests(ServerTestCase):
         client.transport.write(data)
         self.network.pump()
 
+    def test_turnedAway(self) -> None:
+        """
+        Who is turned away before anything else is gone at once: no connection stays that nobody counts.
+        """
+        self.site.crowd.count = 1 << 30
+        client = self.network.client("a", 443)
+        self.network.pump()
+        self.assertTrue(client.closed)
+        self.assertEqual(self.network.connections, [])
+        self.assertEqual(self.site.refusals.counts, {"too-many-connections": 1})
+
     def test_keptConnection(self) -> None:
         """
         Requests come and answers go.
