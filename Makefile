@@ -32,7 +32,7 @@ demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
 test: packages $(VENV)/installed-ci
-	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak lint audit unit integration docs
+	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak --beside docs lint audit unit integration
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
 	$(BIN)/ruff check .
