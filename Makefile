@@ -15,7 +15,12 @@ BIN := $(VENV)/bin
 
 UNIT := $(filter-out invproxy/test/test_integration%,$(wildcard invproxy/test/test_*.py soak/test_*.py))
 INTEGRATION := $(wildcard invproxy/test/test_integration*.py)
+comma := ,
+empty :=
+space := $(empty) $(empty)
 modules = $(subst /,.,$(basename $(1)))
+# The extras that "make test" needs, which installs them all at once.
+CI := lint audit test docs integration
 # The arguments of trial: two workers suit the two cores of a small machine.
 TRIAL := -j2
 
@@ -25,7 +30,7 @@ TRIAL := -j2
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
-test: packages $(VENV)/installed-lint $(VENV)/installed-audit $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration
+test: packages $(VENV)/installed-ci
 	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak lint audit unit integration docs
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
@@ -82,6 +87,11 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/made
 	@echo "installing into $(VENV), which takes about half a minute"
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
+
+$(VENV)/installed-ci: setup.cfg pyproject.toml | $(VENV)/made
+	@echo "installing into $(VENV), which takes a minute or two"
+	@$(BIN)/python -m pip install --quiet --editable '.[$(subst $(space),$(comma),$(CI))]'
+	@touch $@ $(VENV)/installed $(addprefix $(VENV)/installed-,$(CI))
 
 $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'

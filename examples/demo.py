@@ -36,8 +36,9 @@ class Child:
 
     def __init__(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> None:
         self.name = name
-        self._ready = re.compile(rf"{name} ready: (\S+)")
-        self._address: str | None = None
+        self._ready = re.compile(rf"{name} ready: (\S+)(?: \(admin (\S+)\))?")
+        self.address = ""
+        self.admin = ""
         self._settled = threading.Event()
         # In a session of its own, so that Ctrl-C reaches the demo alone, which then ends its
         # children in order.
@@ -58,23 +59,21 @@ class Child:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             print(f"[{self.name}] {line}", end="", flush=True)
-            if self._address is None and (found := self._ready.search(line)):
-                self._address = found[1]
+            if not self.address and (found := self._ready.search(line)):
+                self.address, self.admin = found[1], found[2] or ""
                 self._settled.set()
         self._settled.set()
 
-    def waitReady(self) -> str:
+    def waitReady(self) -> None:
         """
-        Wait for the ready line.
+        Wait for the ready line, and for the addresses in it.
 
-        @return: the address in it.
         @raise DemoError: when the process ends or is silent instead.
         """
         if not self._settled.wait(START_TIMEOUT):
             raise DemoError(f"the {self.name} was not ready within {START_TIMEOUT:.0f} s")
-        if self._address is None:
+        if not self.address:
             raise DemoError(f"the {self.name} ended, see above")
-        return self._address
 
     def hasEnded(self) -> bool:
         """
@@ -144,15 +143,16 @@ def run(children: list[Child], stopped: threading.Event) -> None:
     noProxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
     environment = {**os.environ, "NO_PROXY": noProxy, "no_proxy": noProxy}
 
-    def start(name: str, *arguments: str) -> str:
+    def start(name: str, *arguments: str) -> Child:
         child = Child(name, list(arguments), environment)
         children.append(child)
-        return child.waitReady()
+        child.waitReady()
+        return child
 
     twist = ("-m", "twisted", "--log-level=warn", "--log-format=text")
     backend = str(Path(__file__).with_name("backend.py"))
     origin = start("backend", backend, "0")
-    address = start(
+    proxy = start(
         "proxy",
         *(*twist, "invproxy-server"),
         *("--listen", f"tcp:{port}:interface=127.0.0.1"),
@@ -162,13 +162,14 @@ def run(children: list[Child], stopped: threading.Event) -> None:
     start(
         "agent",
         *(*twist, "invproxy-agent"),
-        *("--proxy", address),
+        *("--proxy", proxy.address),
         *("--backend", "demo"),
-        *("--origin", origin),
+        *("--origin", origin.address),
         *("--drain-timeout", "1"),
     )
-    print(f"\nA request through the proxy was answered: {sendRequest(address)}")
-    print(f"Open {address} in a browser. Ctrl-C ends the demo.\n", flush=True)
+    print(f"\nA request through the proxy was answered: {sendRequest(proxy.address)}")
+    print(f"Open {proxy.address} in a browser, and {proxy.admin} for the proxy's status page.")
+    print("Ctrl-C ends the demo.\n", flush=True)
     while not stopped.wait(0.5):
         for child in children:
             if child.hasEnded():

@@ -27,6 +27,7 @@ from invproxy.agent.service import AgentService
 from invproxy.agent.settings import AgentSettings
 from invproxy.errors import ConfigError
 from invproxy.resources import ResourceOrigin
+from invproxy.steady import keepSteady
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -112,6 +113,7 @@ def main(reactor: IReactorTime, *arguments: str) -> Deferred[None]:
     """
     Run the application, and the agent beside it, until a signal comes.
     """
+    keepSteady(reactor)  # before anything looks at its clock
     parser = argparse.ArgumentParser(
         description="A shop that is reached through an inverting proxy."
     )

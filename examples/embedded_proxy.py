@@ -32,6 +32,7 @@ from invproxy.registry.memory import MemoryStore
 from invproxy.registry.records import ALL_USERS, Backend
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
+from invproxy.steady import keepSteady
 
 
 @implementer(IAgentAuthenticator)
@@ -73,6 +74,7 @@ def main(reactor: IReactorTime, *names: str) -> Deferred[None]:
     """
     Serve the machines of these users, each at a path of its own, until a signal comes.
     """
+    keepSteady(reactor)  # before anything looks at its clock
     # Your own store may keep them where your users already are; the registry has them in memory.
     store = MemoryStore([Backend(name, ALL_USERS, "", (f"/{name}",)) for name in names])
     registry = Registry(store, reactor)

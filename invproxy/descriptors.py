@@ -5,10 +5,11 @@ for as many as it may have, and then promises no more than that.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from types import ModuleType
 from typing import Final
+
+from invproxy.process import openFiles
 
 resource: ModuleType | None
 try:
@@ -20,6 +21,9 @@ ENOUGH: Final = 1 << 20
 """As many as are asked for. Some systems would give a thousand million, and some programs look at each of them."""
 
 _LEAST_SPARE, _MOST_SPARE = 16, 256
+
+_USUAL = 32
+"""How many are in use at the start, where nobody knows."""
 
 HINT: Final = "raise the hard limit (ulimit -Hn, or LimitNOFILE= of a systemd service)"
 """What to do about too few."""
@@ -51,10 +55,5 @@ def roomFor(limit: int) -> int:
     @return: how many of them neither it has now, nor it may need for files, name servers and the like.
     """
     spare = min(max(limit // 32, _LEAST_SPARE), _MOST_SPARE)
-    return max(1, limit - _inUse() - spare)
-
-
-def _inUse() -> int:
-    with suppress(OSError):
-        return len(os.listdir("/dev/fd"))
-    return 32
+    inUse = openFiles()
+    return max(1, limit - (_USUAL if inUse is None else inUse) - spare)

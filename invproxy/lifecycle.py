@@ -7,6 +7,7 @@ everything else, so this module stands between it and our services:
  - a L{ConfigError} while the service is made: one line on stderr, exit status 1 (L{refusing});
  - a failure to start that is seen later, such as a taken port: the same, after the reactor was
    stopped in good order (L{Lifecycle.watch});
+ - SIGINT before the reactor runs: the process ends at once, as on SIGTERM (L{invproxy.maker});
  - SIGTERM or SIGINT: the reactor is stopped, which waits for the services to drain, and the exit
    status is 0; the second signal ends the process at once (L{Lifecycle.handleSignals}).
 """

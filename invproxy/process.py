@@ -5,10 +5,14 @@ What the operating system knows of this process.
 from __future__ import annotations
 
 import os
-import resource
-from typing import Final
+from contextlib import suppress
+from types import ModuleType
 
-_PAGE: Final = resource.getpagesize()
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # not UNIX
+    resource = None
 
 
 def openFiles() -> int | None:
@@ -18,10 +22,8 @@ def openFiles() -> int | None:
     @return: L{None} where the system does not tell.
     """
     for place in ("/proc/self/fd", "/dev/fd"):
-        try:
+        with suppress(OSError):
             return len(os.listdir(place)) - 1  # without the one by which they are listed
-        except OSError:
-            continue
     return None
 
 
@@ -31,7 +33,9 @@ def mostFiles() -> int | None:
 
     @return: L{None} if there is none.
     """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource is None:
+        return None
+    soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return None if soft == resource.RLIM_INFINITY else soft
 
 
@@ -43,6 +47,6 @@ def residentBytes() -> int | None:
     """
     try:
         with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except (OSError, ValueError, IndexError):
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
         return None

@@ -77,7 +77,8 @@ def report(answer: dict[str, Any]) -> int:
     if skipped:
         why = skipped[0]["skip_reason"]
         print(f"NOT AUDITED: {len(skipped)} of {len(asked)} packages; the first: {why}")
-    print(f"audit: {len(asked) - len(skipped)} packages asked about, {len(bad)} vulnerable")
+    if len(skipped) < len(asked):
+        print(f"audit: {len(asked) - len(skipped)} packages asked about, {len(bad)} vulnerable")
     return int(bool(bad))
 
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from invproxy.agent.failures import Failures
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.poller import PollCarrier
 from invproxy.agent.reachability import reasonOf
@@ -94,8 +95,9 @@ class AutoCarrier:
         @param settings: times and bounds.
         @param random: gives numbers from 0 to 1, for backoff.
         """
-        self._makePoll = lambda: PollCarrier(reactor, link, origin, settings, random)
-        self._tunnels = TunnelCarrier(reactor, link, origin, settings, random, self)
+        failures = Failures(reactor)
+        self._makePoll = lambda: PollCarrier(reactor, link, origin, settings, random, failures)
+        self._tunnels = TunnelCarrier(reactor, link, origin, settings, random, self, failures)
         self._url = link.url
         self._up: set[object] = set()
         self._lost: set[object] = set()

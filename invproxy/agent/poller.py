@@ -16,6 +16,7 @@ from twisted.web.iweb import IResponse
 
 from invproxy.agent.backoff import Backoff
 from invproxy.agent.calls import ask
+from invproxy.agent.failures import Failures
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.reachability import ProxyRefusal, Reachability, refusalOf
 from invproxy.agent.replay import Replay
@@ -53,6 +54,7 @@ class PollCarrier:
         origin: IOrigin,
         settings: AgentSettings,
         random: Callable[[], float],
+        failures: Failures | None = None,
     ) -> None:
         """
         @param reactor: the reactor.
@@ -60,10 +62,12 @@ class PollCarrier:
         @param origin: what answers the requests.
         @param settings: how many polls, and times.
         @param random: gives numbers from 0 to 1, for backoff.
+        @param failures: takes note of it if the origin fails.
         """
+        noting = failures or Failures(reactor)
 
         def make(identifier: str, ended: Callable[[Replay], None]) -> Replay:
-            return Replay(identifier, link, origin, settings, reactor, ended)
+            return Replay(identifier, link, origin, settings, reactor, ended, noting)
 
         self._reactor = reactor
         self._link = link

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from invproxy.agent.adaptation import adapt, dropOwn
 from invproxy.agent.calls import FetchCall, PostCall, errorResponse
+from invproxy.agent.failures import Failures
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.peer import OriginalPeer
 from invproxy.agent.settings import AgentSettings
@@ -87,6 +88,7 @@ class Replay:
         settings: AgentSettings,
         clock: IReactorTime,
         ended: Callable[[Replay], None],
+        failures: Failures,
     ) -> None:
         """
         @param identifier: the ID of the exchange.
@@ -95,6 +97,7 @@ class Replay:
         @param settings: what to change about requests.
         @param clock: what tells the time. L{checkDeadline} must be called every now and then.
         @param ended: called once when nothing is left to do.
+        @param failures: takes note of it if the origin fails.
         """
         self.identifier = identifier
         self.upload: IUpload = DISCARD
@@ -104,6 +107,7 @@ class Replay:
         self._settings = settings
         self._clock = clock
         self._ended = ended
+        self._failures = failures
         self._over = False
         # The request.
         self._fetch: FetchCall | None = None
@@ -339,6 +343,8 @@ class Replay:
         if self._status or self._over or self._head is None:
             return
         self._status = head.status
+        if self._failures.isAway:
+            self._failures.endAbsence()
         head.fields = dropOwn(head.fields)
         framing = head.framing
         if self._head.method == b"HEAD" or head.status in (204, 304):
@@ -386,12 +392,7 @@ class Replay:
     def fail(self, fault: Fault) -> None:
         if self._over or self._answerEnded:
             return
-        _log.info(
-            "{method} {target}: {fault}",
-            method=self._head.method.decode() if self._head else "",
-            target=self._head.target.decode() if self._head else "",
-            fault=fault,
-        )
+        self._failures.add(self._head, fault)
         self.upload = DISCARD
         if self._status and (self._status == 101 or not self._knowsInterim):
             self.giveUp(

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from invproxy.agent.adaptation import adapt, dropOwn
 from invproxy.agent.calls import Call
+from invproxy.agent.failures import Failures
 from invproxy.agent.settings import AgentSettings
 from invproxy.agent.tunnelstream import AgentStream
 from invproxy.deadlines import Deadlines
@@ -33,13 +34,25 @@ from invproxy.http1.parsing import RequestParser
 from invproxy.interfaces import IOrigin, IUpload
 from invproxy.tunnel.session import Session
 from invproxy.turn import turnOf
-from invproxy.wire.frames import LAST, RESET, FrameError, frame, parseRequestPayload
+from invproxy.wire.frames import (
+    GOAWAY,
+    LAST,
+    MOST_STREAMS,
+    RESET,
+    FrameError,
+    frame,
+    numberFrame,
+    parseRequestPayload,
+)
 from invproxy.wire.handshake import ClientHandshake, HandshakeError
 from invproxy.wire.hello import Hello
 from invproxy.wire.poll import USER_ID
 from invproxy.wire.windows import INITIAL
 
 _log = Logger(namespace="invproxy.agent")
+
+_HEARING: Final = 2.0
+"""Seconds for which an agent that has nothing left to do waits until its proxy has heard that it stops."""
 
 _MOST_ANSWER: Final = 1 << 20
 """Bytes that are read of an answer that is no tunnel."""
@@ -53,6 +66,8 @@ class AgentSession(Session[AgentStream]):
     @ivar ready: fires when exchanges may come, or fails with why they never will.
     @ivar left: fires with a reason when no new exchanges come any more.
     @ivar gone: fires when the tunnel is over.
+    @ivar isDismissed: whether the proxy has said GOAWAY.
+    @ivar failures: takes note of it if the origin fails.
     """
 
     def __init__(
@@ -63,6 +78,7 @@ class AgentSession(Session[AgentStream]):
         settings: AgentSettings,
         instance: str,
         slot: int,
+        failures: Failures | None = None,
     ) -> None:
         """
         @param clock: what tells the time.
@@ -71,6 +87,7 @@ class AgentSession(Session[AgentStream]):
         @param settings: times and bounds, and what to change about requests.
         @param instance: names this run of the agent.
         @param slot: which of its tunnels this is.
+        @param failures: takes note of it if the origin fails; by default this tunnel does so for itself.
         """
         hello = Hello(
             instance=instance,
@@ -86,6 +103,10 @@ class AgentSession(Session[AgentStream]):
         self.ready: Deferred[None] = Deferred(lambda _: self.life.drain())
         self.left: Deferred[str] = Deferred()
         self.gone: Deferred[None] = Deferred()
+        self.isDismissed = False
+        self.failures = failures or Failures(clock)
+        self._goodbye = 0  # the ping whose answer says that the proxy knows that we stop
+        self._hearing: IDelayedCall | None = None
         self._upload: IUpload = DISCARD
         self._origin = origin
         self._settings = settings
@@ -185,6 +206,7 @@ class AgentSession(Session[AgentStream]):
 
         @return: how many streams that were.
         """
+        self._endTaking()
         streams = list(self.streams.values())
         for stream in streams:
             stream.reset(Fault(DRAINING))
@@ -198,10 +220,48 @@ class AgentSession(Session[AgentStream]):
         self.mostHead = self.peer.head
         self.ready.callback(None)
 
+    def sayGoAway(self) -> None:
+        # Requests may be under way to us, and large bodies of which the proxy has nothing any more. So it hears first
+        # that there should be no more of them, and when it has heard that, what came until then was all.
+        self.outbox.put(numberFrame(GOAWAY, 0, MOST_STREAMS, b"stopping"))
+        self._ping()
+        self._goodbye = self.pulse.pings.sent
+        self._hearing = self.clock.callLater(_HEARING, self._checkHearing)
+
+    def ponged(self, payload: bytes) -> None:
+        super().ponged(payload)
+        if self._goodbye and self.pulse.pings.answered >= self._goodbye:
+            self._endTaking()
+
+    def _checkHearing(self) -> None:
+        self._hearing = None
+        if self.streams:
+            # They take their time anyway.
+            self._hearing = self.clock.callLater(_HEARING, self._checkHearing)
+        else:
+            self._endTaking()
+
+    def _endTaking(self) -> None:
+        """
+        Take no streams any more, if we are stopping.
+        """
+        if self._goodbye:
+            self._forgetGoodbye()
+            super().sayGoAway()
+
+    def _forgetGoodbye(self) -> None:
+        self._goodbye = 0
+        if self._hearing is not None:
+            self._hearing.cancel()
+            self._hearing = None
+
     def dismissed(self, last: int) -> None:
+        self._endTaking()  # nothing more will come, either
+        self.isDismissed = True
         self._leave("the proxy is stopping")
 
     def ended(self, reason: str, streams: list[AgentStream]) -> None:
+        self._forgetGoodbye()
         for stream in streams:
             stream.giveUp(Fault(AGENT_LOST, reason))
         if not self.ready.called:

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from invproxy.agent.backoff import Backoff
+from invproxy.agent.failures import Failures
 from invproxy.agent.link import ProxyLink
 from invproxy.agent.reachability import ProxyRefusal, Reachability, refusalOf
 from invproxy.agent.settings import AgentSettings
@@ -76,6 +77,7 @@ class _Slot:
     number: int
     again: Backoff
     afterRefusal: Backoff
+    afterGoodbye: Backoff
     waiting: Deferred[None] | None = None
 
 
@@ -94,6 +96,7 @@ class TunnelCarrier:
         settings: AgentSettings,
         random: Callable[[], float],
         watcher: TunnelWatcher | None = None,
+        failures: Failures | None = None,
     ) -> None:
         """
         @param reactor: the reactor.
@@ -102,6 +105,7 @@ class TunnelCarrier:
         @param settings: how many tunnels, and times.
         @param random: gives numbers from 0 to 1, for backoff.
         @param watcher: what hears how they fare; without one, the log does.
+        @param failures: takes note of it if the origin fails.
         """
         self._reactor = reactor
         self._link = link
@@ -110,6 +114,7 @@ class TunnelCarrier:
         self._random = random
         self._watcher = watcher or _Log(link.url)
         self._isAlone = watcher is None
+        self._failures = failures or Failures(reactor)
         self._deadlines = Deadlines(reactor)
         self._instance = secrets.token_hex(8)
         self._running = False
@@ -131,6 +136,7 @@ class TunnelCarrier:
                 number,
                 Backoff(self._random, longest=_LONGEST),
                 Backoff(self._random, _REFUSED_SHORTEST, _REFUSED_LONGEST),
+                Backoff(self._random, longest=_LONGEST),
             )
             for number in range(self._settings.connections)
         ]
@@ -182,6 +188,12 @@ class TunnelCarrier:
         slot.afterRefusal.succeed()
         if self._reactor.seconds() - began >= _LASTING:
             slot.again.succeed()
+            slot.afterGoodbye.succeed()
+        if session.isDismissed:
+            # Nothing went wrong, so what did before does not count any more. But a proxy that says so to everybody at
+            # once is asked less and less often, too.
+            slot.again.succeed()
+            return slot.afterGoodbye.fail(), True
         return slot.again.fail(), True
 
     def _failed(self, slot: _Slot, error: Exception) -> tuple[float, bool]:
@@ -220,6 +232,7 @@ class TunnelCarrier:
             self._settings,
             self._instance,
             slot.number,
+            self._failures,
         )
 
         def refused(error: Exception) -> None:

@@ -107,6 +107,9 @@ class AgentStream(Stream):
             if not self._fits(wire):
                 return
             status = self._status = head.status
+            failures = self._tunnel.failures
+            if failures.isAway:
+                failures.endAbsence()
             self.deadline = 0.0
             self._bodyless = status in (204, 304) or self.head.method == b"HEAD"
             self.outbox.putPart(self, RESPONSE, wire, len(wire))
@@ -136,12 +139,7 @@ class AgentStream(Stream):
 
     def fail(self, fault: Fault) -> None:
         if self.isOpen and not (self._isEnded and self._status != 101):
-            _log.info(
-                "{method} {target}: {fault}",
-                method=self.head.method.decode(),
-                target=self.head.target.decode(),
-                fault=fault,
-            )
+            self._tunnel.failures.add(self.head, fault)
             self.upload = DISCARD
             self.reset(fault)
 

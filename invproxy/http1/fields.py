@@ -99,11 +99,14 @@ def dropper(*names: bytes, alike: bool = False) -> Callable[[bytes], bytes]:
     if alike:
         alternatives = alternatives.replace(rb"\-", LIKE_HYPHEN)
     # The look-ahead spares most fields the alternatives.
-    initials = re.escape(bytes({name[0] for name in names}))
+    firsts = {name[0] for name in names}
+    if alike and b"-"[0] in firsts:
+        firsts |= set(_MARKS)
+    initials = re.escape(bytes(firsts))
     lines = re.compile(
         rb"\r\n(?=[" + initials + rb"])(?:" + alternatives + rb"):[^\r\n]*+", re.IGNORECASE
     )
-    marks = [b"\r\n" + bytes((initial,)) for initial in sorted({name[0] for name in names})]
+    marks = [b"\r\n" + bytes((initial,)) for initial in sorted(firsts)]
 
     def drop(block: bytes) -> bytes:
         lower = block.lower()

@@ -128,13 +128,15 @@ def _likenessDropper(userHeader: bytes | None) -> Callable[[bytes], bytes]:
     names = names.replace(b"%b", LIKE_HYPHEN)
     initials = b"x"
     if userHeader:
-        alike = re.escape(hyphenated(userHeader)).replace(rb"\-", LIKE_HYPHEN)
+        plain = hyphenated(userHeader)
+        alike = re.escape(plain).replace(rb"\-", LIKE_HYPHEN)
         names = b"(?!" + re.escape(userHeader) + b":)(?:" + alike + b"|" + names + b")"
-        initials += hyphenated(userHeader)[:1]
+        initials += plain[:1]
     # The look-ahead spares most fields the alternatives.
-    lines = re.compile(
-        b"\r\n(?=[" + re.escape(initials) + b"])" + names + rb":[^\r\n]*+", re.IGNORECASE
-    )
+    begins = b"[" + re.escape(initials) + b"]"
+    if b"-" in initials:
+        begins = b"(?:" + begins + b"|" + LIKE_HYPHEN + b")"
+    lines = re.compile(b"\r\n(?=" + begins + b")" + names + rb":[^\r\n]*+", re.IGNORECASE)
     return partial(lines.sub, b"")
 
 

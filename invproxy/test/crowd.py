@@ -250,6 +250,7 @@ class Crowd:
 class Site:
     """
     A backend that answers each request with its method, its target and how long its body was, in a thread of its own.
+    It takes a moment for each, so that nearly all that a crowd asks is in flight at any time, and it is not very much.
 
     @ivar url: where it is.
     """
@@ -284,7 +285,7 @@ class Site:
                 elif b"content-length: " in block:
                     size = int(block.split(b"content-length: ")[1].split(b"\r\n")[0])
                     await reader.readexactly(size)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.1)
                 body = b"%b %b %d" % (method.upper(), target, size)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         writer.close()

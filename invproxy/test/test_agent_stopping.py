@@ -18,6 +18,7 @@ from invproxy.proxy.settings import ProxySettings
 from invproxy.test.choicecase import GET, URL, ChoiceTestCase
 from invproxy.test.scripted import RecordingOrigin
 from invproxy.testing import InvertingPair, MemoryNetwork
+from invproxy.wire.frames import MOST_STREAMS
 
 
 class StopTests(ChoiceTestCase):
@@ -49,7 +50,7 @@ class StopTests(ChoiceTestCase):
         agent = self.agent()
         tunnel = self.accept(agent)
         self.successResultOf(self.stopping(agent))
-        self.assertEqual(tunnel.dismissals, [0])
+        self.assertEqual(tunnel.dismissals, [MOST_STREAMS, 0])
         self.assertEqual(tunnel.closing, (1001, "drained"))
         self.assertEqual(self.origin.closed, 1)
         self.assertEqual(self.lines(), [])
@@ -64,9 +65,10 @@ class StopTests(ChoiceTestCase):
         one, two = (call.accept() for call in self.proxy.handshakes)
         one.request(1, GET)
         stopped = self.stopping(agent)
-        self.assertEqual((one.dismissals, two.dismissals), ([1], [0]))
+        self.assertEqual(one.dismissals, [MOST_STREAMS, 1])
+        self.assertEqual(two.dismissals, [MOST_STREAMS, 0])
         self.assertIsNotNone(two.closing)
-        one.request(2, GET)  # it crossed the GOAWAY
+        one.request(2, GET)  # a proxy that does not heed it
         self.network.advance(10)
         self.assertNoResult(stopped)
         self.assertEqual(len(self.origin.uploads), 1)
@@ -76,6 +78,26 @@ class StopTests(ChoiceTestCase):
         self.assertEqual(one.body(1), b"done")
         self.assertEqual(one.closing, (1001, "drained"))
         self.assertEqual(len(self.proxy.of("tunnel")), 2)
+        self.network.advance(2.5)
+        self.assertNothingLeft()
+
+    def test_notHeard(self) -> None:
+        """
+        The end of the drain timeout is the end also if the proxy has not said that it heard.
+        """
+        agent = self.agent(drainTimeout=5.0)
+        tunnel = self.accept(agent)
+        tunnel.answersPings = False
+        tunnel.request(1, GET)
+        stopped = self.stopping(agent)
+        tunnel.request(2, GET)  # it crossed the GOAWAY
+        self.assertEqual(len(self.origin.uploads), 2)
+        self.network.advance(4.9)
+        self.assertNoResult(stopped)
+        self.network.advance(0.2)
+        self.successResultOf(stopped)
+        self.assertEqual(tunnel.dismissals, [MOST_STREAMS, 2])
+        self.assertEqual(tunnel.resets, {1: "draining", 2: "draining"})
         self.network.advance(2.5)
         self.assertNothingLeft()
 

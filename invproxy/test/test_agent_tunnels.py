@@ -159,6 +159,27 @@ class TunnelOnlyTests(ChoiceTestCase):
             call.accept(greets=False).close(1001, "stopping")
             self.waitForHandshake(wait)
 
+    def test_goodbye(self) -> None:
+        """
+        When a proxy says that it stops, what went wrong before does not count: another takes its place. Proxies that
+        do so at once, time and again, are asked less and less often.
+        """
+        agent = self.agent()
+        for wait in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2):
+            self.refuse(502)
+            self.waitForHandshake(wait)
+        for wait in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10):
+            self.accept(agent).dismiss(0)
+            self.waitForHandshake(wait)
+        tunnel = self.accept(agent)
+        self.network.advance(5.1)
+        tunnel.dismiss(0)
+        self.waitForHandshake(0.1)
+        # One that is lost is no goodbye.
+        for wait in (0.1, 0.2, 0.4):
+            self.accept(agent).close(1011, "oh")
+            self.waitForHandshake(wait)
+
     def test_noRequest(self) -> None:
         """
         A request that the agent takes for none is refused, alone, and so are such trailers.

@@ -78,7 +78,7 @@ class FitTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.patch(descriptors, "_inUse", lambda: 10)
+        self.patch(descriptors, "openFiles", lambda: 10)
 
     def test_room(self) -> None:
         """

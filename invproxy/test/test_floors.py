@@ -73,6 +73,7 @@ FLOORS = (
         "bound_options",
         "accesslog",
         "lifecycle",
+        "maker",
         "visitor_options",
         "issuer_options",
         "server_tap",

@@ -51,6 +51,16 @@ class Untrusted(SynchronousTestCase):
     Requests of peers that nobody vouches for.
     """
 
+    def test_userHeader(self) -> None:
+        """
+        Nobody names the end user in a field of their own, whatever that is called.
+        """
+        for userHeader in (b"Remote-User", b"remote_user", b"_User", b"-user", b"~user"):
+            names = [userHeader.replace(each, b".") for each in (b"-", b"_", b"~")]
+            for name in (userHeader, userHeader.upper(), *names):
+                went = forwarded(join([(name, b"evil")]), userHeader=userHeader)
+                self.assertNotIn(b"evil", [value for _, value in went], (userHeader, name))
+
     def test_added(self) -> None:
         """
         Ours come behind the fields of the client, which stay as they are.
@@ -298,6 +308,7 @@ class Trusted(SynchronousTestCase):
             (b"remote.user", b"Remote.User", (b"Remote_User", b"remote-user")),
             (b"Remote_User", b"REMOTE_USER", (b"Remote-User",)),
             (b"X_Forwarded_User", b"x_forwarded_user", (b"X-Forwarded-User",)),
+            (b"_user", b"_USER", (b"-user", b".User")),
         ):
             pairs = [*((name, b"evil") for name in (*alike, *likenesses)), (own, b"ada"), *kept]
             for block in (join(pairs), join(reversed(pairs))):

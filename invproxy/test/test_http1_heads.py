@@ -406,7 +406,7 @@ class Plain(SynchronousTestCase):
         except Fault as fault:
             return fault.code.name
 
-    @examples(1000)
+    @examples(600)
     @given(
         st.sampled_from([*[b"GET"] * 4, b"POST", b"HEAD", b"OPTIONS", b"CONNECT", b"g t"]),
         st.sampled_from([*[b"/", b"/a?b"] * 3, b"*", b"a:1", b"http://b/c", b"/#", b"/" * 20]),
@@ -432,7 +432,7 @@ class Plain(SynchronousTestCase):
             self.told(lambda: parseAnyRequest(data, limits, needsHost=needsHost)),
         )
 
-    @examples(1000)
+    @examples(600)
     @given(
         st.sampled_from([*[b"1.1"] * 8, b"1.0", b"2.0"]),
         st.sampled_from([*[b"200"] * 8, b"204", b"304", b"101", b"100", b"404", b"999", b"099"]),

@@ -82,12 +82,13 @@ class GreedyTests(LossTestCase):
         self.beside()
         for length, count, most in ((0, CROWD, 8 * KIB), (30 * KIB, CROWD // 10, 100 * KIB)):
             resident = [self.proxy.resident()]
-            for _ in range(4):
+            # What cycles of garbage hold is collected now and then: it takes some crowds until no more is needed.
+            while len(resident) < 4 or max(resident[-2:]) > max(resident[:-2]) + 3 * MIB:
+                self.assertLess(len(resident), 16, resident)
                 crowd = self.crowd(count, length)
                 resident.append(self.proxy.resident())
                 self.disperse(crowd, count)
-            self.assertLess((resident[-1] - resident[0]) / count, most)
-            self.assertLess(resident[-1] - min(resident[2:-1]), 3 * MIB, resident)
+            self.assertLess((resident[1] - resident[0]) / count, most)
 
     def test_readers(self) -> None:
         """

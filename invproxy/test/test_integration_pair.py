@@ -138,6 +138,7 @@ class Pair(CommandTestCase):
             *(AGENT, "--proxy", f"http://127.0.0.1:{proxy}", "--backend", "web"),
             *("--host", f"127.0.0.1:{self.backend.server_port}"),
             *("--transport", self.transport, *arguments),
+            twist=("--log-format=text",),
         )
 
     def startBoth(self, *server: str, agent: tuple[str, ...] = ()) -> tuple[Command, Command, int]:

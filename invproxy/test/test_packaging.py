@@ -85,19 +85,16 @@ class InstallTests(SynchronousTestCase):
         self.source = self.here / "source"
         copySource(self.source)
 
-    def build(self, kind: str) -> Path:
+    def build(self) -> tuple[Path, Path]:
         """
-        Build a distribution from the copied source.
+        Build both distributions from the copied source.
 
-        @param kind: C{"wheel"} or C{"sdist"}.
+        @return: the sdist, and the wheel, which is made of what is in the sdist.
         """
         target = self.here / "dist"
-        run(
-            [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", target, "."],
-            self.source,
-        )
-        [made] = target.iterdir()
-        return made
+        run([sys.executable, "-m", "build", "--no-isolation", "--outdir", target, "."], self.source)
+        [sdist], [wheel] = target.glob("*.tar.gz"), target.glob("*.whl")
+        return sdist, wheel
 
     def install(self, *what: str | Path) -> Path:
         """
@@ -134,11 +131,20 @@ class InstallTests(SynchronousTestCase):
             where = run([python, "-c", f"import {module} as m; print(m.__file__)"], neutral)
             self.assertTrue(Path(where.strip()).resolve().is_relative_to(within), where)
 
-    def test_wheel(self) -> None:
+    def test_distributions(self) -> None:
         """
-        A wheel holds the package, its type marker and the dropin, and shows both commands.
+        An sdist holds what is needed to test and to document it; a wheel made from it holds the package, its type
+        marker and the dropin, and shows both commands.
         """
-        wheel = self.build("wheel")
+        sdist, wheel = self.build()
+        with tarfile.open(sdist) as archive:
+            packed = {name.partition("/")[2] for name in archive.getnames()}
+        expected = {
+            path.relative_to(self.source).as_posix()
+            for path in self.source.rglob("*")
+            if path.is_file() and "invproxy.egg-info" not in path.parts
+        }
+        self.assertEqual(expected - packed, set())
         with zipfile.ZipFile(wheel) as archive:
             names = set(archive.namelist())
         expected = {
@@ -149,22 +155,6 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual(expected - names, set())
         self.assertFalse(names & {"twisted/__init__.py", "twisted/plugins/__init__.py"})
         python = self.install(wheel)
-        self.assertCommands(python, self.here / "environment")
-
-    def test_sdist(self) -> None:
-        """
-        An sdist holds what is needed to test and to document it, and shows both commands.
-        """
-        sdist = self.build("sdist")
-        with tarfile.open(sdist) as archive:
-            names = {name.partition("/")[2] for name in archive.getnames()}
-        expected = {
-            path.relative_to(self.source).as_posix()
-            for path in self.source.rglob("*")
-            if path.is_file() and "invproxy.egg-info" not in path.parts
-        }
-        self.assertEqual(expected - names, set())
-        python = self.install(sdist)
         self.assertCommands(python, self.here / "environment")
 
     def test_editable(self) -> None:

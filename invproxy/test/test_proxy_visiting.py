@@ -149,7 +149,7 @@ class TableTests(VisitCase):
         for (lines, user), (target, there), method, upgrade, lie in product(
             credentials.items(), PATHS.items(), methods, (b"", UPGRADE), LIES
         ):
-            if lie and method not in (b"GET", b"POST"):
+            if (lie or upgrade) and method not in (b"GET", b"POST"):
                 continue
             # Each from an address of its own, or failures would soon be too many.
             address += 1
@@ -185,7 +185,7 @@ class TableTests(VisitCase):
                 self.assertNotIn(b"X-Inverting", self.fields, name)
                 self.assertNotIn(b"X-Forwarded-User", self.fields, name)
                 self.assertEqual(b"Bearer x" in lines, b"Bearer x" in self.fields, name)
-        self.assertGreater(address, 4000)
+        self.assertGreater(address, 3500)
 
 
 class RegistryTests(VisitCase):

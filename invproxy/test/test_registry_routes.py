@@ -367,7 +367,7 @@ class ModelTests(SynchronousTestCase):
     The table beside the model.
     """
 
-    @settings(max_examples=400)
+    @settings(max_examples=250)
     @given(STEPS, st.lists(st.tuples(USERS, ASKED, PATHS), min_size=1, max_size=8))
     def test_model(self, steps: list[Backend | str], asked: list[tuple[str, str, str]]) -> None:
         """

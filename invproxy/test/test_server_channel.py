@@ -575,9 +575,9 @@ class BackPressureTests(ServerTestCase):
         """
         A client that sends and does not read: the origin that echoes is held, and holds the client.
         """
-        client, played = self.ask(post(10 * MIB))
+        client, played = self.ask(post(4 * MIB))
         client.stopReading()
-        played.answer.respond(ok(10 * MIB))
+        played.answer.respond(ok(4 * MIB))
 
         def echo(data: bytes) -> None:
             played.answer.write(data)
@@ -585,14 +585,14 @@ class BackPressureTests(ServerTestCase):
                 played.answer.pauseUpload()
 
         played.onWrite = echo
-        self.send(client, b"x" * 10 * MIB)
+        self.send(client, b"x" * 4 * MIB)
         self.assertLess(len(played.body), 512 * KIB)
         client.startReading()
-        while len(played.body) < 10 * MIB:
+        while len(played.body) < 4 * MIB:
             before = len(played.body)
             played.answer.resumeUpload()
             self.network.pump()
             self.assertGreater(len(played.body), before)
         played.answer.finish()
         self.network.pump()
-        self.assertEqual(responses(client.take())[0].body, b"x" * 10 * MIB)
+        self.assertEqual(responses(client.take())[0].body, b"x" * 4 * MIB)

@@ -159,7 +159,8 @@ class PlanTests(SynchronousTestCase):
         """
         Whatever an endpoint's parser raises, it is one line.
         """
-        for endpoint in ("systemd:INET:99", "tcp", "tcp:1:2:3:4:5:6", "unix:/a\\", "", ":", "tls:"):
+        tls = f"tls:{self.mktemp()}"
+        for endpoint in ("systemd:INET:99", "tcp", "tcp:1:2:3:4:5:6", "unix:/a\\", "", ":", tls):
             options = Options()
             options.parseOptions(["--listen", endpoint])
             error = self.assertRaises(ConfigError, planOf, options, {}, MemoryReactorClock())

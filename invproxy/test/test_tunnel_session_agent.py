@@ -23,6 +23,7 @@ from invproxy.wire.frames import (
     header,
     requestFrame,
 )
+from invproxy.wire.websocket import PONG, control
 from invproxy.wire.windows import INITIAL
 
 
@@ -255,11 +256,12 @@ class AtTheAgent(Case):
 
     def test_requestAfterGoAway(self) -> None:
         """
-        What comes after an agent's GOAWAY is not begun, nor is its body looked at.
+        What comes after an agent's last GOAWAY is not begun, nor is its body looked at.
         """
         raw = RawProxy()
         raw.request(1)
         raw.session.life.drain()
+        raw.saw(control(PONG, raw.hear().pings[-1]))
         raw.say(
             requestFrame(2, b"", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"),
             frame(DATA, 2, b"abc", LAST),

@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 from invproxy.http1.framing import CHUNKED
 from invproxy.proxy.tunneling import ProxySession
 from invproxy.proxy.tunnels import Tunnels
-from invproxy.test.tunnelcase import KEY, OK, UPGRADE, Case, Pair, Proxy, RawAgent, RawProxy
+from invproxy.test.tunnelcase import GONE, KEY, OK, UPGRADE, Case, Pair, Proxy, RawAgent, RawProxy
 from invproxy.wire.frames import (
     GOAWAY,
     HELLO,
@@ -27,9 +27,19 @@ from invproxy.wire.frames import (
 from invproxy.wire.hello import Hello
 from invproxy.wire.websocket import (
     CLOSE,
+    PING,
+    PONG,
     closePayload,
     control,
 )
+
+
+def _leave(pair: Pair) -> None:
+    """
+    Have an agent stop that does not wait until its proxy has heard so.
+    """
+    pair.agent.life.drain()
+    pair.agent._endTaking()
 
 
 class _Listening:
@@ -107,7 +117,7 @@ class Draining(Case):
         An agent that stops says so by itself: it takes nothing that comes after its GOAWAY.
         """
         pair = Pair()
-        pair.agent.life.drain()
+        _leave(pair)
         client = pair.ask(b"POST", framing=CHUNKED)
         pair.clock.advance(0)
         pair.toAgent()
@@ -119,6 +129,116 @@ class Draining(Case):
         pair.settle()
         self.assertEqual(len(pair.origin.asked), 1)
 
+    def test_crossed(self) -> None:
+        """
+        An agent that stops takes what was under way to it before its proxy knew: also a body of which the proxy has
+        nothing left to send to another one. What comes after that waits for another agent.
+        """
+        pair = Pair()
+        pair.agent.life.drain()
+        client = pair.ask(b"POST", framing=CHUNKED, body=b"x" * 60000, end=False)
+        client.body_.write(b"x" * 60000)
+        pair.settle()
+        waiting = pair.ask()
+        client.body_.finish()
+        pair.settle()
+        [asked] = pair.origin.asked
+        self.assertEqual((len(asked.body), asked.ends), (120000, [b""]))
+        self.assertFalse(pair.agent.isReady)
+        asked.reply()
+        pair.settle()
+        self.assertTrue(client.finished)
+        self.assertFalse(waiting.over)
+        self.successResultOf(pair.agent.gone)
+        self.assertEqual(pair.left(), (1, 0, 0))
+        self.assertEqual(pair.violations(), [])
+        waiting.exchange.body.abort(GONE)
+        pair.clock.pump([0.25] * 20)
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
+    def test_crossedAnswered(self) -> None:
+        """
+        The agent's wait for its proxy does not end with what it has taken meanwhile.
+        """
+        raw = RawProxy()
+        raw.request(1)
+        raw.session.life.drain()
+        raw.origin.asked[0].reply()
+        raw.hear()
+        self.assertEqual(raw.peer.closes, [])
+        raw.request(2).reply()
+        raw.saw(control(PONG, raw.peer.pings[0]))  # it was sent before
+        self.assertTrue(raw.session.isReady)
+        raw.saw(control(PONG, raw.peer.pings[-1]))
+        raw.hear()
+        said = [each[3] for each in raw.peer.frames if each[0] == GOAWAY]
+        self.assertEqual([parseNumber(each) for each in said], [MOST_STREAMS, 2])
+        self.assertEqual([code for code, _ in raw.peer.closes], [1001])
+        raw.clock.pump([0.25] * 20)
+        self.assertEqual(raw.clock.getDelayedCalls(), [])
+
+    def test_notHeard(self) -> None:
+        """
+        An agent without anything to do waits but a moment for a proxy that does not say that it has heard; with
+        something to do it takes what comes for as long as that lasts.
+        """
+        for isBusy in (False, True):
+            raw = RawProxy()
+            if isBusy:
+                raw.request(1)
+            raw.session.life.drain()
+            raw.clock.pump([0.25] * 7)
+            self.assertTrue(raw.session.isReady)
+            raw.clock.pump([0.25] * 2)
+            self.assertEqual(raw.session.isReady, isBusy)
+            if isBusy:
+                raw.request(2)
+                for asked in raw.origin.asked:
+                    asked.reply()
+                raw.clock.pump([0.25] * 9)
+            self.successResultOf(raw.session.gone)
+            self.assertEqual([code for code, _ in raw.hear().closes], [1001])
+            raw.clock.pump([0.25] * 20)
+            self.assertEqual(raw.clock.getDelayedCalls(), [])
+
+    def test_proxyHearsWhilePaused(self) -> None:
+        """
+        A proxy whose link does not keep up answers the latest ping, and no other one, when it does again.
+        """
+        raw = RawAgent(Proxy())
+        raw.session.outbox.pause()
+        for payload in (b"a", b"b", b"c"):
+            raw.saw(control(PING, payload, KEY))
+        self.assertEqual(raw.peer.pongs, [])
+        raw.session.outbox.resume()
+        self.assertEqual(raw.hear().pongs, [b"c"])
+        raw.session.outbox.resume()
+        self.assertEqual(raw.hear().pongs, [b"c"])
+
+    def test_lostWhileTold(self) -> None:
+        """
+        Nothing is left of the wait when the tunnel is lost, or the proxy stops as well.
+        """
+        for how in ("cut", "stop"):
+            pair = Pair()
+            client = pair.ask()
+            pair.settle()
+            pair.agent.life.drain()
+            if how == "cut":
+                pair.cut()
+            else:
+                pair.proxy.life.drain()
+                pair.clock.advance(0)
+                pair.toAgent()
+                self.assertFalse(pair.agent.isReady)
+                pair.origin.asked[0].reply()
+            pair.settle()
+            self.successResultOf(pair.agent.gone)
+            self.assertEqual(client.finished, how == "stop")
+            client.exchange.body.abort(GONE)
+            pair.clock.pump([0.25] * 20)
+            self.assertEqual(pair.clock.getDelayedCalls(), [])
+
     def refuse(self, method: bytes, **options: Any) -> None:
         """
         Ask while the agent's GOAWAY is under way, and see that another tunnel gets the request, and all of it.
@@ -126,7 +246,7 @@ class Draining(Case):
         pair = Pair()
         before = pair.ask()
         pair.settle()
-        pair.agent.life.drain()
+        _leave(pair)
         client = pair.ask(method, **options)
         pair.settle()
         self.assertFalse(client.over, client.fault)
@@ -181,7 +301,7 @@ class Draining(Case):
         A body of which more was sent than is held cannot be sent again: that exchange fails.
         """
         pair = Pair()
-        pair.agent.life.drain()
+        _leave(pair)
         client = pair.ask(b"POST", framing=CHUNKED, body=b"x" * 60000, end=False)
         client.body_.write(b"x" * 60000)
         pair.settle()
@@ -194,7 +314,7 @@ class Draining(Case):
         One whose client was asked to pause goes on with another agent.
         """
         pair = Pair()
-        pair.agent.life.drain()
+        _leave(pair)
         client = pair.ask(b"POST", framing=CHUNKED, body=b"x" * 10000, end=False)
         pair.proxy.outbox.pause()
         client.body_.write(b"x" * 40000)
@@ -222,6 +342,8 @@ class Draining(Case):
         agent = RawProxy()
         agent.request(5)
         agent.session.life.drain()
+        self.assertEqual(parseNumber(agent.hear().frames[-1][3]), MOST_STREAMS)
+        agent.saw(control(PONG, agent.peer.pings[-1]))
         self.assertEqual(parseNumber(agent.hear().frames[-1][3]), 5)
 
     def test_goAwayTwice(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from invproxy.discard import DISCARD
 from invproxy.turn import Turn
 from invproxy.wire.frames import LAST, OVERHEAD, header
-from invproxy.wire.websocket import Keys, binaryHeader, control, mask
+from invproxy.wire.websocket import PONG, Keys, binaryHeader, control, mask
 
 if TYPE_CHECKING:
     from invproxy.tunnel.stream import Stream
@@ -64,6 +64,7 @@ class Outbox:
         self._latestAt = 0
         self._ring: deque[Stream] = deque()
         self._isSending = False
+        self._owed: bytes | None = None
 
     def put(self, data: bytes) -> None:
         """
@@ -134,6 +135,16 @@ class Outbox:
             self.flush()
             self.link.write(control(opcode, payload, self._keys() if self._keys else b""))
 
+    def sendPong(self, payload: bytes) -> None:
+        """
+        Answer a ping: now, or once the link keeps up. Who does not read our answers shall not make us keep them, so
+        only the latest ping is answered then (RFC 6455, section 5.5.3).
+        """
+        if self.isPaused:
+            self._owed = payload
+        else:
+            self.sendControl(PONG, payload)
+
     def close(self) -> None:
         """
         Send nothing more.
@@ -157,6 +168,9 @@ class Outbox:
         Take note that the link takes more.
         """
         self.isPaused = False
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self.sendControl(PONG, owed)
         self._sendWaiting()
 
     def schedule(self, stream: Stream) -> None:

@@ -16,14 +16,17 @@ class Pings:
 
     @ivar sentAt: when the latest was sent, in seconds, or 0.
     @ivar roundTrip: the shortest time in seconds in which one of the latest was answered, or 0 before the first.
+    @ivar sent: how many were sent.
+    @ivar answered: how many of them the peer has read for certain: up to the latest that was answered.
     """
 
-    __slots__ = ("_number", "_roundTrips", "_waiting", "roundTrip", "sentAt")
+    __slots__ = ("_roundTrips", "_waiting", "answered", "roundTrip", "sent", "sentAt")
 
     def __init__(self) -> None:
         self.sentAt = 0.0
         self.roundTrip = 0.0
-        self._number = 0
+        self.sent = 0
+        self.answered = 0
         self._roundTrips: deque[float] = deque(maxlen=_COUNT)
         self._waiting: dict[bytes, float] = {}
 
@@ -36,8 +39,8 @@ class Pings:
         """
         if len(self._waiting) > _COUNT:
             self._waiting.clear()
-        self._number += 1
-        payload = b"%d" % self._number
+        self.sent += 1
+        payload = b"%d" % self.sent
         self._waiting[payload] = self.sentAt = now
         return payload
 
@@ -49,5 +52,6 @@ class Pings:
         """
         sentAt = self._waiting.pop(payload, None)
         if sentAt is not None:
+            self.answered = max(self.answered, int(payload))
             self._roundTrips.append(now - sentAt)
             self.roundTrip = min(self._roundTrips)

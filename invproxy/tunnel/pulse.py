@@ -18,6 +18,7 @@ class Pulse:
 
     @ivar timeout: seconds without one after which the peer is lost.
     @ivar heardAt: when something came from it last, in seconds on the clock.
+    @ivar pings: what it is asked by.
     """
 
     def __init__(self, timeout: float, now: float, *, asksFirst: bool) -> None:
@@ -30,7 +31,7 @@ class Pulse:
         self.heardAt = self._began = now
         self._patience = timeout - _LATE
         self._quiet = timeout / 3 if asksFirst else timeout / 2
-        self._pings = Pings()
+        self.pings = Pings()
 
     def begin(self, now: float) -> float:
         """
@@ -47,7 +48,7 @@ class Pulse:
 
         @return: the payload of a ping.
         """
-        return self._pings.send(now)
+        return self.pings.send(now)
 
     def answered(self, payload: bytes) -> float:
         """
@@ -55,8 +56,8 @@ class Pulse:
 
         @return: the round trip in seconds, as far as it is known, or 0.
         """
-        self._pings.receive(payload, self.heardAt)
-        return self._pings.roundTrip
+        self.pings.receive(payload, self.heardAt)
+        return self.pings.roundTrip
 
     def isLost(self, now: float, *, isGreeted: bool) -> bool:
         """
@@ -72,11 +73,11 @@ class Pulse:
         @param isBusy: whether to ask in any case, so that the round trip stays known.
         """
         quiet = self._quiet
-        return now - self.heardAt >= quiet or (isBusy and now >= self._pings.sentAt + quiet)
+        return now - self.heardAt >= quiet or (isBusy and now >= self.pings.sentAt + quiet)
 
     def nextLook(self) -> float:
         """
         Say when to look again, in seconds on the clock.
         """
         heardAt = self.heardAt
-        return min(max(heardAt, self._pings.sentAt) + self._quiet, heardAt + self._patience)
+        return min(max(heardAt, self.pings.sentAt) + self._quiet, heardAt + self._patience)

@@ -38,7 +38,6 @@ from invproxy.wire.websocket import (
     CLOSE,
     NO_STATUS,
     PING,
-    PONG,
     PROTOCOL_ERROR,
     Keys,
     MessageDecoder,
@@ -171,8 +170,7 @@ class Session(Generic[S]):
             raise FrameError("a message that ends within a frame")
 
     def pinged(self, payload: bytes) -> None:
-        if not self.outbox.isPaused:  # who does not read our answers shall not make us keep them
-            self.outbox.sendControl(PONG, payload)
+        self.outbox.sendPong(payload)
 
     def ponged(self, payload: bytes) -> None:
         self.budget.roundTrip = self.pulse.answered(payload)
