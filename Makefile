@@ -21,8 +21,9 @@ space := $(empty) $(empty)
 modules = $(subst /,.,$(basename $(1)))
 # The extras that "make test" needs, which installs them all at once.
 CI := lint audit test docs integration
-# The arguments of trial: two workers suit the two cores of a small machine.
+# The arguments of trial: two workers suit the two cores of a small machine, and three where they mostly wait.
 TRIAL := -j2
+TRIAL_INTEGRATION := -j3
 
 .NOTPARALLEL:
 .PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos faults soak fuzz clean packages
@@ -31,7 +32,7 @@ demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
 test: packages $(VENV)/installed-ci
-	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak lint audit unit integration docs
+	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak --beside docs lint audit unit integration
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -46,7 +47,7 @@ unit: $(VENV)/installed-test
 	$(BIN)/python -m twisted.trial $(TRIAL) $(call modules,$(UNIT))
 
 integration: $(VENV)/installed-test $(VENV)/installed-integration
-	$(if $(INTEGRATION),$(BIN)/python -m twisted.trial $(TRIAL) --temp-directory=_trial_temp-integration $(call modules,$(INTEGRATION)),@echo "no integration tests")
+	$(if $(INTEGRATION),$(BIN)/python -m twisted.trial $(TRIAL_INTEGRATION) --temp-directory=_trial_temp-integration $(call modules,$(INTEGRATION)),@echo "no integration tests")
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
