@@ -190,6 +190,19 @@ class Outlet:
         self.flush()
         self._transport.loseConnection()
 
+    def hangUp(self) -> None:
+        """
+        Wait no more for the other end to say that it is closing, too, as TLS does after L{close}; but all that was
+        written still goes out.
+        """
+        layer = self._transport
+        while not isinstance(layer, tcp.Connection):
+            layer = getattr(layer, "transport", None)
+            if layer is None:
+                self.abort()
+                return
+        layer.loseConnection()
+
     def abort(self) -> None:
         """
         Close the connection now. What the kernel takes at once still goes out, so that the peer sees how far we came.

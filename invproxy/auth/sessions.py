@@ -110,7 +110,7 @@ class Sessions:
         ofUser = self._ofUser.setdefault(user, deque())
         ofUser.append(session)
         if len(ofUser) > self._mostOfUser:
-            self._drop(ofUser[0])
+            self._drop(min(ofUser, key=lambda each: each.usedAt))
         elif len(self._sessions) > self._most:
             self._drop(next(iter(self._sessions.values())))
         self._tell()

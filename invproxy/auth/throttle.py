@@ -146,9 +146,12 @@ class Throttle:
         """
         Take note that an L{attempt} was none to count.
         """
-        record = self._find((keyOf(peer), who))
+        key = keyOf(peer), who
+        record = self._find(key)
         if record is not None and record.underWay:
             record.underWay -= 1
+            if not (record.underWay or record.failedAt or record.penalty):
+                del self._records[key]
 
     def fail(self, peer: IPeer | str, who: bytes = b"") -> None:
         """

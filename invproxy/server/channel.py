@@ -468,10 +468,14 @@ class Channel(Protocol):
     def _part(self) -> None:
         if self.secure or self.isAgent:
             self.close()
-            self._await(_PARTING, Channel.abort)
+            self._await(_PARTING, Channel.abort if self.isAgent else Channel._hangUp)
         else:  # not upon bytes that are just coming
             self._lingers = _PARTING
             self.linger()
+
+    def _hangUp(self) -> None:
+        self._await(self.site.idleTimeout, Channel.abort)
+        self._outlet.hangUp()
 
     def _closeWriting(self) -> None:
         if self._readingEnded or not self._outlet.closeWriting():

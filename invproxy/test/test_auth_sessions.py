@@ -232,6 +232,17 @@ class SessionsTests(SynchronousTestCase):
         self.assertEqual([self.userOf(each) for each in secrets[-4:]], [None, *["alice"] * 3])
         self.assertEqual(len(self.sessions), 4)
 
+    def test_usedOfUser(self) -> None:
+        """
+        Of theirs, the one ends that was unused for longest, whichever began first.
+        """
+        secrets = [self.sessions.open("alice") for _ in range(3)]
+        self.clock.advance(10)
+        for secret in (secrets[0], secrets[2]):
+            self.assertEqual(self.userOf(secret), "alice")
+        self.sessions.open("alice")
+        self.assertEqual([self.userOf(each) for each in secrets], ["alice", None, "alice"])
+
     def test_sweep(self) -> None:
         """
         Those that ended unused take no room for long; nothing is left of them.

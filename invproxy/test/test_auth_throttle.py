@@ -159,6 +159,21 @@ class ThrottleTests(SynchronousTestCase):
             self.throttle.fail(self.peer)
         self.assertEqual(self.waitOf(), FIRST_PENALTY)
 
+    def test_succeeded(self) -> None:
+        """
+        Nothing is kept of who never failed, but all is of who did.
+        """
+        for _ in range(2):
+            self.throttle.attempt(self.peer)
+        self.throttle.succeed(self.peer)
+        self.assertEqual(len(self.throttle), 1)
+        self.throttle.succeed(self.peer)
+        self.assertEqual(len(self.throttle), 0)
+        self.throttle.fail(self.peer)
+        self.throttle.attempt(self.peer)
+        self.throttle.succeed(self.peer)
+        self.assertEqual(len(self.throttle), 1)
+
     def test_bound(self) -> None:
         """
         So many peers are remembered, and those that failed longest ago are forgotten first.

@@ -116,6 +116,25 @@ class SecureTests(ServerTestCase):
         self.network.pump()
         self.assertEqual(statuses(client.received), [200, 200])
 
+    def test_slowLeaver(self) -> None:
+        """
+        A client that takes its last answer slowly gets all of it though the site is closing.
+        """
+        client, played = self.askSecurely(GET)
+        channel = self.channel()
+        link = self.network.linkOf(client)
+        size = 60000
+        link.frozen = True
+        played.reply(b"x" * size)
+        self.network.advance(2)
+        drained = self.site.drain()
+        self.network.advance(2)
+        self.assertTrue(channel.closing)
+        link.frozen = False
+        self.network.advance(1)
+        self.assertEqual(len(client.received.partition(b"\r\n\r\n")[2]), size)
+        self.successResultOf(drained)
+
     def test_closing(self) -> None:
         """
         What still comes once the server has closed is no request.
