@@ -52,7 +52,7 @@ HOT = """
     proxy/tunnels proxy/visiting
     requestbody
     routing
-    server/channel server/site server/stream
+    server/channel server/connection server/site server/stream
     transport
     tunnel/outbox tunnel/pulse tunnel/session tunnel/stream
     turn

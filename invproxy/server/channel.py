@@ -1,5 +1,5 @@
 """
-One connection of the streaming HTTP server.
+HTTP on one connection of the streaming server.
 
 A request is handed on as soon as its head is whole, and its answer is written as it comes. Requests of one connection
 are answered in order, one at a time: what is pipelined behind the present one waits, and beyond a bound is not even
@@ -9,14 +9,10 @@ read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from twisted.internet.interfaces import (
-    IAddress,
-    IHalfCloseableProtocol,
-    IPushProducer,
-)
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -25,15 +21,14 @@ from invproxy.discard import DISCARD
 from invproxy.errors import CLIENT_GONE, HEAD_TIMEOUT, INTERNAL, TOO_MANY_CONNECTIONS, Code, Fault
 from invproxy.http1.heads import RequestHead
 from invproxy.http1.readers import RequestReader
-from invproxy.interfaces import IPeer, IUpload
+from invproxy.interfaces import IUpload
+from invproxy.server.connection import Connection
 from invproxy.server.earlyrest import MOST_DISCARDED, EarlyRest
 from invproxy.server.pace import Pacer
 from invproxy.server.stream import ServerStream
-from invproxy.transport import Outlet, StreamTransport, isSecure, watchPeer
+from invproxy.transport import Outlet, isSecure
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
-
     from invproxy.server.site import StreamingSite
 
 _log = Logger(namespace="invproxy.server")
@@ -54,64 +49,34 @@ _PARTING: Final = 0.5
 """Seconds for which what a client was just sending is awaited when its idle connection is closed."""
 
 
-@implementer(IPushProducer, IPeer, IHalfCloseableProtocol)
-class Channel(Protocol):
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class Channel(Connection):
     """
-    One connection from a client or an agent.
+    HTTP on one connection.
 
-    @ivar site: what all connections of this server share.
-    @ivar isAgent: whether it is the link of an agent.
-    @ivar closing: whether the connection ends with the present answer.
-    @ivar secure: whether it is over TLS.
     @ivar isBehind: whether the client does not take what is sent to it as it comes.
     @ivar holds: how often either side has held the other back, or let it go on.
     @ivar send: writes pieces of bytes to the connection.
     """
 
-    transport: StreamTransport  # type: ignore[assignment]
     send: Callable[..., None]
-    closing = False
-    secure = False
-    streams = True
-    memory: object = None
-    askedAt = 0.0
     holds = 0
-    _address: IAddress | None = None
     _pacer: Pacer | None = None
     _stream: ServerStream | None = None
-    isAgent = False
-    _surplus = ""  # why there is no room for it
-    _countedFor = ""  # the address
     _busy = False  # in the midst of reading requests
     _raw = False  # a 101 has gone out: both directions are bytes of another protocol
     _lingering = False  # nothing more goes out, and what comes is thrown away
-    _ending = False  # what is written still goes out, and that is all
-    _lost = False
-    _over = False  # one of the three: no more requests are answered
     _flooded = False
     _uploadPaused = False
     _readingPaused = False
     _readingEnded = False
     isBehind = False
     _discarded = 0
-    _since = 0.0
-    _patience = 0.0
     _lingers = _LINGER
 
     def __init__(self, site: StreamingSite) -> None:
-        self.site = site
+        super().__init__(site)
         self._reader = RequestReader(site.limits, self._opened)
-        self._callbacks: list[Callable[[], None]] = []
-        self._overdue: Callable[[Channel], None] = Channel.close
-
-    @property
-    def address(self) -> IAddress:
-        """
-        Where it comes from; behind the PROXY protocol, what that says.
-        """
-        if self._address is None:
-            self._address = self.transport.getPeer()
-        return self._address
 
     # What the transport calls.
 
@@ -174,9 +139,7 @@ class Channel(Protocol):
                 upload.abort(Fault(CLIENT_GONE))
             elif self._raw and not self._readingEnded:
                 upload.abort(Fault(CLIENT_GONE))
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        self._tellLost()
 
     # As the producer of what the transport sends.
 
@@ -420,29 +383,6 @@ class Channel(Protocol):
         self.site.streamEnded(stream)
         self.abort()
 
-    def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
-        self._callbacks.append(callback)
-
-        def forget() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return forget
-
-    def countAsAgent(self) -> None:
-        if not self.isAgent and not self._lost:
-            self.isAgent = True
-            self._surplus = ""
-            self.site.crowd.leave(self._countedFor)
-            self.closing = self.site.ended
-            watchPeer(self.transport)
-
-    def certificate(self) -> Certificate | None:
-        if not self.site.takesCertificates:
-            return None
-        shown = getattr(self.transport, "getPeerCertificate", lambda: None)()
-        return None if shown is None else cast("Certificate", shown.to_cryptography())
-
     def refuseMore(self) -> None:
         """
         End with the answer that is to begin next. An agent's link goes on.
@@ -481,23 +421,6 @@ class Channel(Protocol):
         if self._readingEnded or not self._outlet.closeWriting():
             self.close()
 
-    def close(self) -> None:
-        """
-        Close once everything is written.
-        """
-        if not self._ending and not self._lost:
-            self._ending = self._over = True
-            self._await(self.site.idleTimeout, Channel.abort)
-            self._outlet.close()
-
-    def abort(self) -> None:
-        """
-        Close now, whatever is still to be written.
-        """
-        if not self._lost:
-            self._ending = self._over = True
-            self._outlet.abort()
-
     def linger(self) -> None:
         """
         Close without losing the answer: end writing, and read for nothing for a while (RFC 9112, section 9.6).
@@ -513,33 +436,3 @@ class Channel(Protocol):
             self._await(min(self.site.idleTimeout or _CLOSING, _CLOSING), Channel.abort)
         else:
             self._await(_LINGER, Channel.close)
-
-    # Deadlines.
-
-    def _await(self, seconds: float, overdue: Callable[[Channel], None]) -> None:
-        """
-        Wait for the next thing, and for nothing else any more.
-
-        @param seconds: how long; 0 is for ever.
-        @param overdue: what to do then.
-        """
-        self._since = now = self.site.clock.seconds()
-        self._patience = seconds
-        self._overdue = overdue
-        if seconds and not 0.0 < self.askedAt <= now + seconds:
-            self.site.deadlines.watch(self, now + seconds)
-
-    def checkDeadline(self, now: float) -> float:
-        """
-        Act if the wait has been too long.
-
-        @param now: the present time in seconds.
-        @return: when to ask again, or 0.
-        """
-        if not self._patience:
-            return 0.0
-        if now < self._since + self._patience:
-            return self._since + self._patience
-        self._patience = 0.0
-        self._overdue(self)
-        return 0.0
