@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import resource
-import time
 
 from invproxy.descriptors import ENOUGH
 from invproxy.test.losscase import LossTestCase
@@ -68,15 +67,16 @@ class DescriptorTests(LossTestCase):
         self.addCleanup(flood.close)
         return flood
 
-    def assertCalm(self, program: Program, begin: int, most: int) -> None:
+    def assertCalm(self, program: Program, silent: Wire, begin: int, most: int) -> None:
         """
-        A program neither uses the processor, nor floods the log.
+        A program neither uses the processor, nor floods the log, while it has nothing to say.
 
+        @param silent: a connection to which nothing may come meanwhile.
         @param begin: the first line of its output that counts.
         @param most: how many lines there may be.
         """
         before = processorTime(program)
-        time.sleep(0.5)  # this is what is measured, not awaited
+        self.assertFalse(silent.hasMore(0.5))
         self.assertLess(processorTime(program) - before, 0.25)
         lines = program.output(begin)
         self.assertLessEqual(len(lines), most, "\n".join(lines))
@@ -124,7 +124,7 @@ class DescriptorTests(LossTestCase):
         eventually(lambda: flood.countClosed() > 200 - 128, "those beyond are closed")
         proxy.waitFor(r"refused \(out-of-descriptors\): \d+ connections are all", begin)
         self.assertLess(proxy.countFiles(), 128 - 8)
-        self.assertCalm(proxy, begin, 4)
+        self.assertCalm(proxy, client, begin, 4)
         self.assertStands(client, server)
         flood.close()
         eventually(lambda: self.ask(proxy) == 200, "room")
@@ -146,26 +146,30 @@ class DescriptorTests(LossTestCase):
         allow(proxy, proxy.countFiles() + 5)
         flood = self.flood(proxy, 60)
         eventually(lambda: flood.countClosed() >= 50, "most are closed")
-        self.assertCalm(proxy, begin, 1)
+        self.assertCalm(proxy, client, begin, 1)
         proxy.waitFor(r"refused \(out-of-descriptors\): this process has no file descriptor", begin)
         self.assertStands(client, server)
         self.assertEqual(self.ask(proxy), 0)
         flood.close()
         eventually(lambda: self.ask(proxy) == 200, "descriptors again")
         self.assertStands(client, server)
-        self.starve(proxy)
+        self.starve(proxy, client)
         self.assertStands(client, server)
 
-    def starve(self, proxy: Proxy) -> None:
+    def starve(self, proxy: Proxy, client: Wire) -> None:
         """
         Where there is not even one by which to turn them away, they wait, without a busy loop, and are served within a
         second of there being some.
+
+        @param client: one that is in the midst of a response.
         """
         begin = len(proxy.output())
         allow(proxy, 3)
         flood = self.flood(proxy, 20)
         proxy.waitFor("Could not reserve EMFILE recovery file descriptor", begin)
-        self.assertCalm(proxy, begin, 60)  # Twisted shows, once, where it could not open one
+        self.assertCalm(
+            proxy, client, begin, 60
+        )  # Twisted shows, once, where it could not open one
         self.assertEqual(flood.countClosed(), 0)
         allow(proxy, mostDescriptors())
         waiting = Wire(flood.standing[-1])
@@ -192,7 +196,7 @@ class DescriptorTests(LossTestCase):
             self.assertTrue(head.startswith(b"HTTP/1.1 502 "), head)
             self.assertIn(b"X-Inverting-Proxy-Error: origin-refused\r\n", head)
         agent.waitFor("origin-refused: .*Too many open files", begin)
-        self.assertCalm(agent, begin, 20)
+        self.assertCalm(agent, client, begin, 20)
         self.assertStands(client, server)
         for each, line in taken:
             each.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(line), line))
