@@ -79,7 +79,7 @@ class OutletTests(SynchronousTestCase):
         self.clock = Clock()
         self.producer = Producer()
         self.transport = transport
-        return Outlet(transport, self.producer, Turn(self.clock))  # type: ignore[arg-type]
+        return Outlet(transport, self.producer, Turn(self.clock))
 
     def waiting(self) -> bytes:
         return b"".join((self.transport.dataBuffer, *self.transport._tempDataBuffer))
