@@ -25,7 +25,8 @@ from invproxy.clocks import DONE, FETCHED, RESPONDING
 from invproxy.errors import CLIENT_GONE, ORIGIN_BAD_RESPONSE, ORIGIN_REFUSED, Fault
 from invproxy.http1.framing import CHUNKED
 from invproxy.http1.heads import ResponseHead
-from invproxy.test.tunnelcase import QUEUE, UPGRADE, Asked, Client, Pair
+from invproxy.test.tunnelcase import QUEUE, UPGRADE, Pair
+from invproxy.test.tunnelends import Asked, Client
 
 GONE = Fault(CLIENT_GONE)
 
