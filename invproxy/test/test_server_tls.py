@@ -26,6 +26,7 @@ from invproxy.errors import (
     CLIENT_GONE,
 )
 from invproxy.http1.heads import ResponseHead
+from invproxy.test.helpers import unsentBytes
 from invproxy.test.serving import (
     GET,
     Played,
@@ -134,6 +135,22 @@ class SecureTests(ServerTestCase):
         self.network.advance(1)
         self.assertEqual(len(client.received.partition(b"\r\n\r\n")[2]), size)
         self.successResultOf(drained)
+
+    def test_leavesWithoutReading(self) -> None:
+        """
+        Nothing is kept of what was written for a client that has left, in the connection below TLS either.
+        """
+        client, played = self.askSecurely(GET)
+        transport = self.channel().transport
+        link = self.network.linkOf(client)
+        link.frozen = True
+        played.reply(b"x" * 1000000)
+        self.network.advance(2)
+        self.assertGreater(unsentBytes(transport), 500000)
+        link.cut()
+        self.network.pump()
+        self.assertGone()
+        self.assertEqual(unsentBytes(transport), 0)
 
     def test_closing(self) -> None:
         """
