@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 
-from invproxy.turn import Turn
+from invproxy.turn import Turn, connectionBelow
 
 
 class StreamTransport(Protocol):
@@ -77,11 +77,10 @@ def watchPeer(transport: object) -> None:
 
     @param transport: the connection's; if it is not one over TCP, nothing happens.
     """
-    while not isinstance(transport, tcp.Connection):
-        transport = getattr(transport, "transport", None)
-        if transport is None:
-            return
-    handle = transport.socket
+    connection = connectionBelow(transport)
+    if connection is None:
+        return
+    handle = connection.socket
     with suppress(OSError):  # not of TCP, or over already
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _PROBES:
@@ -195,13 +194,11 @@ class Outlet:
         Wait no more for the other end to say that it is closing, too, as TLS does after L{close}; but all that was
         written still goes out.
         """
-        layer = self._transport
-        while not isinstance(layer, tcp.Connection):
-            layer = getattr(layer, "transport", None)
-            if layer is None:
-                self.abort()
-                return
-        layer.loseConnection()
+        connection = connectionBelow(self._transport)
+        if connection is None:
+            self.abort()
+        else:
+            connection.loseConnection()
 
     def abort(self) -> None:
         """
@@ -212,3 +209,19 @@ class Outlet:
         self._pieces = []
         self._transport.unregisterProducer()
         self._transport.abortConnection()
+
+    def drop(self) -> None:
+        """
+        Let go of all that was not sent: the connection is gone.
+
+        A connection and those who use it refer to each other, so what is left of it stays until the garbage collector
+        comes. That counts objects, not bytes: a window of an answer in each of a few hundred is nothing to it.
+        """
+        self._pieces = []
+        self._size = 0
+        connection = connectionBelow(self._transport)
+        if connection is not None:
+            connection.dataBuffer = b""
+            connection.offset = 0
+            connection._tempDataBuffer = []
+            connection._tempDataLen = 0

@@ -36,6 +36,20 @@ _LONGEST_STAY: Final = 0.005
 """Seconds for which batches are read and awaited, before the rest of the program has its turn."""
 
 
+def connectionBelow(transport: object) -> tcp.Connection | None:
+    """
+    Find the connection over TCP, or to a UNIX socket, that is below TLS and the like.
+
+    @param transport: what a protocol has for its transport.
+    @return: the connection, unless that is not one of Twisted's own.
+    """
+    while not isinstance(transport, tcp.Connection):
+        transport = getattr(transport, "transport", None)
+        if transport is None:
+            return None
+    return transport
+
+
 class Flushable(Protocol):
     """
     Something that collects what is written to it.
@@ -97,11 +111,9 @@ class Turn:
         Read a connection that has just been made along with the others, if that can be done.
         """
         if self._sockets is not None:
-            while not isinstance(transport, tcp.Connection):
-                transport = getattr(transport, "transport", None)
-                if transport is None:
-                    return
-            self._sockets.adopt(transport)
+            connection = connectionBelow(transport)
+            if connection is not None:
+                self._sockets.adopt(connection)
 
 
 _NAME: Final = "_invproxyTurn"

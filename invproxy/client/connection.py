@@ -98,6 +98,7 @@ class ClientConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        self._outlet.drop()
         self._client.forget(self)
         stream = self._stream
         if stream is None:

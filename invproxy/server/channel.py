@@ -123,6 +123,7 @@ class Channel(Connection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
         self._reader.drop()
+        self._outlet.drop()
         self.site.forget(self)
         if self._pacer is not None:
             self.site.deadlines.forget(self._pacer)

@@ -22,6 +22,7 @@ from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseRequest
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
 from invproxy.losses import LossObservers
+from invproxy.turn import connectionBelow
 
 
 def requestHead(
@@ -232,3 +233,13 @@ class RecordingAnswer:
 
     def resumeUpload(self) -> None:
         self.uploadHeld = False
+
+
+def unsentBytes(transport: object) -> int:
+    """
+    Say how many bytes a transport of Twisted's keeps that the kernel has not taken.
+    """
+    connection = connectionBelow(transport)
+    assert connection is not None
+    waiting = len(connection.dataBuffer) - connection.offset
+    return waiting + sum(map(len, connection._tempDataBuffer))

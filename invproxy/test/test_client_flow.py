@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from invproxy.errors import CLIENT_GONE, Fault
+from invproxy.errors import CLIENT_GONE, ORIGIN_BAD_RESPONSE, Fault
 from invproxy.http1.framing import CHUNKED
 from invproxy.test.asking import KIB, MIB, OK, ClientTestCase
-from invproxy.test.helpers import RecordingAnswer, requestHead
+from invproxy.test.helpers import RecordingAnswer, requestHead, unsentBytes
 
 
 class EarlyResponseTests(ClientTestCase):
@@ -44,6 +44,20 @@ class EarlyResponseTests(ClientTestCase):
         self.assertEqual(self.client.connections, set())
         (link,) = self.network.connections  # for the server, which does not read, it still stands
         self.assertTrue(link.client.closed)
+
+    def test_connectionLost(self) -> None:
+        """
+        Nothing is kept of what was written for a server that is gone, though something may keep the connection.
+        """
+        answer = self.ask(requestHead(b"POST", framing=10 * MIB), end=False)
+        self.server.all[0].call("pauseProducing")
+        (connection,) = self.client.connections
+        self.send(answer, b"x" * MIB)
+        self.assertGreater(unsentBytes(connection.transport), MIB // 2)
+        self.network.cut(connection)
+        self.network.pump()
+        self.assertFailed(answer, ORIGIN_BAD_RESPONSE)
+        self.assertEqual(unsentBytes(connection.transport), 0)
 
     def test_andCloses(self) -> None:
         """

@@ -11,6 +11,7 @@ from invproxy.errors import (
     Fault,
 )
 from invproxy.http1.heads import ResponseHead
+from invproxy.test.helpers import unsentBytes
 from invproxy.test.serving import (
     GET,
     OPEN_ENDED,
@@ -274,6 +275,24 @@ class LeavingTests(ServerTestCase):
         self.network.pump()
         self.assertGone()
         self.assertEqual(len(self.ended), opened)
+
+    def test_withoutReading(self) -> None:
+        """
+        Nothing is kept of what was written for a client that has left, though something may keep its connection.
+        """
+        for leave in (MemoryClient.abort, self.network.cut):
+            client, played = self.ask()
+            client.stopReading()
+            transport = self.channel().transport
+            played.answer.respond(OPEN_ENDED)
+            while not played.held:
+                played.answer.write(b"x" * 16384)
+                self.network.pump()
+            self.assertGreater(unsentBytes(transport), 65536)
+            leave(client)
+            self.network.pump()
+            self.assertGone()
+            self.assertEqual(unsentBytes(transport), 0)
 
     def test_beforeAnswerWithinCall(self) -> None:
         """

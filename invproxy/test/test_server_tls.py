@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from invproxy.errors import (
     CLIENT_GONE,
 )
+from invproxy.test.helpers import unsentBytes
 from invproxy.test.serving import (
     GET,
     SWITCHING,
@@ -132,6 +133,22 @@ class SecureTests(ServerTestCase):
         self.network.advance(1)
         self.assertEqual(len(client.received.partition(b"\r\n\r\n")[2]), size)
         self.successResultOf(drained)
+
+    def test_leavesWithoutReading(self) -> None:
+        """
+        Nothing is kept of what was written for a client that has left, in the connection below TLS either.
+        """
+        client, played = self.askSecurely(GET)
+        transport = self.channel().transport
+        link = self.network.linkOf(client)
+        link.frozen = True
+        played.reply(b"x" * 1000000)
+        self.network.advance(2)
+        self.assertGreater(unsentBytes(transport), 500000)
+        link.cut()
+        self.network.pump()
+        self.assertGone()
+        self.assertEqual(unsentBytes(transport), 0)
 
     def test_closing(self) -> None:
         """

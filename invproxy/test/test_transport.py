@@ -178,6 +178,47 @@ class OutletTests(SynchronousTestCase):
         self.assertEqual(self.transport.sent, [b"sent"])
         self.assertEqual(self.transport.calls[-1], "abort")
 
+    def test_drop(self) -> None:
+        """
+        Of a connection that is gone nothing is kept of what was not sent: neither what the transport has, nor what was
+        collected.
+        """
+        outlet = self.make(Kernel(room=1))
+        for data in (b"partly", b"waits", b"waits, too"):
+            outlet.write(data)
+            outlet.flush()
+        self.transport.dataBuffer, self.transport.offset = b"partly", 1
+        outlet.write(b"waits here")
+        self.transport.connected = False
+        outlet.drop()
+        self.clock.advance(0)
+        self.assertEqual(self.waiting(), b"")
+        self.assertEqual((self.transport.offset, self.transport._tempDataLen), (0, 0))
+        self.assertTrue(outlet.isDrained())
+        self.assertEqual(self.transport.sent, [b"p"])
+
+    def test_dropBelow(self) -> None:
+        """
+        Nor by the connection below TLS and the like.
+        """
+        kernel = Kernel(room=0)
+        upper = StringTransport()
+        upper.transport = kernel  # type: ignore[attr-defined]
+        outlet = self.make(upper)
+        kernel.write(b"waits")
+        outlet.drop()
+        self.assertEqual((kernel.dataBuffer, kernel._tempDataBuffer), (b"", []))
+
+    def test_dropOthers(self) -> None:
+        """
+        A transport that is no TCP connection of Twisted's is left alone.
+        """
+        outlet = self.make(StringTransport())
+        outlet.write(b"a")
+        outlet.drop()
+        self.clock.advance(0)
+        self.assertEqual(self.transport.value(), b"")
+
     def test_oneFails(self) -> None:
         """
         The failure of one connection's producer is logged, and harms no other connection.
