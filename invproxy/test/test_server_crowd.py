@@ -157,7 +157,7 @@ class CrowdTests(SynchronousTestCase):
         """
         network = MemoryNetwork()
         crowd = self.crowd(mostOfOne=2)
-        site = StreamingSite(None, network, crowd=crowd)  # type: ignore[arg-type]
+        site = StreamingSite(None, network, crowd=crowd)
         network.listenTCP(PORT, HAProxyWrappingFactory(site))
         clients = [network.client("a", PORT, address="192.0.2.1") for _ in range(20)]
         network.pump()
@@ -174,7 +174,7 @@ class CrowdTests(SynchronousTestCase):
         """
         network = MemoryNetwork()
         crowd = self.crowd(room=Room(1))
-        site = StreamingSite(None, network, crowd=crowd)  # type: ignore[arg-type]
+        site = StreamingSite(None, network, crowd=crowd)
         network.listenTCP(PORT, HAProxyWrappingFactory(site))
         clients = [network.client("a", PORT) for _ in range(3)]
         network.pump()
@@ -233,7 +233,7 @@ class BrokenTests(SynchronousTestCase):
         """
         room = Room()
         crowd = Crowd(Refusals(Clock()), 100, room=room)
-        site = StreamingSite(PlayedOrigin(), Clock(), crowd=crowd)  # type: ignore[arg-type]
+        site = StreamingSite(PlayedOrigin(), Clock(), crowd=crowd)
         channel = site.buildProtocol(at("192.0.2.1"))
         self.assertRaises(OSError, channel.makeConnection, Broken())
         self.assertEqual((crowd.count, room.taken, site.countLinks()), (1, 1, 0))
@@ -263,7 +263,7 @@ class GoneTests(SynchronousTestCase):
         ):
             origin = PlayedOrigin()
             clock = Clock()
-            site = StreamingSite(origin, clock, minPace=1000.0)  # type: ignore[arg-type]
+            site = StreamingSite(origin, clock, minPace=1000.0)
             channel = site.buildProtocol(at("192.0.2.1"))
             transport = StringTransport()
             channel.makeConnection(transport)
