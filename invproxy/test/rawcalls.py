@@ -420,3 +420,6 @@ def innerBlock(data: bytes) -> list[tuple[bytes, bytes]]:
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 """A response."""
+
+OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
+"""The head of a response of unknown length, as it is in a tunnel."""

@@ -23,7 +23,7 @@ from invproxy.agent.settings import AgentSettings
 from invproxy.agent_tap import Options, Plan, assemble, planOf
 from invproxy.errors import ConfigError
 from invproxy.options import oneLine
-from invproxy.test.test_server_tap import FakeService, Process, Reactor
+from invproxy.test.fakeprocess import FakeService, Process, Reactor
 from invproxy.urls import httpProxyFor, isExempt
 
 BASE = "--proxy https://p.example/ --backend web --origin http://localhost:3000"

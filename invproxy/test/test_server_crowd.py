@@ -157,7 +157,7 @@ class CrowdTests(SynchronousTestCase):
         """
         network = MemoryNetwork()
         crowd = self.crowd(mostOfOne=2)
-        site = StreamingSite(None, network, crowd=crowd)
+        site = StreamingSite(None, network, crowd=crowd)  # type: ignore[arg-type]
         network.listenTCP(PORT, HAProxyWrappingFactory(site))
         clients = [network.client("a", PORT, address="192.0.2.1") for _ in range(20)]
         network.pump()
@@ -174,7 +174,7 @@ class CrowdTests(SynchronousTestCase):
         """
         network = MemoryNetwork()
         crowd = self.crowd(room=Room(1))
-        site = StreamingSite(None, network, crowd=crowd)
+        site = StreamingSite(None, network, crowd=crowd)  # type: ignore[arg-type]
         network.listenTCP(PORT, HAProxyWrappingFactory(site))
         clients = [network.client("a", PORT) for _ in range(3)]
         network.pump()

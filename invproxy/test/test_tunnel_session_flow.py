@@ -4,12 +4,7 @@ Flow control in a tunnel.
 
 from __future__ import annotations
 
-from typing import Any
-
-from invproxy.errors import (
-    ORIGIN_BAD_RESPONSE,
-    Fault,
-)
+from invproxy.errors import ORIGIN_BAD_RESPONSE, Fault
 from invproxy.http1.framing import CHUNKED
 from invproxy.test.helpers import Copies
 from invproxy.test.tunnelcase import (
@@ -17,45 +12,23 @@ from invproxy.test.tunnelcase import (
     KEY,
     PIECE,
     QUEUE,
-    Asked,
-    Case,
-    Client,
     Pair,
+    PairCase,
     Proxy,
     RawAgent,
     RawProxy,
 )
-from invproxy.wire.frames import (
-    CREDIT,
-    DATA,
-    HELLO,
-    LAST,
-    frame,
-    numberFrame,
-)
+from invproxy.test.tunnelends import Asked
+from invproxy.wire.frames import CREDIT, DATA, HELLO, LAST, frame, numberFrame
 from invproxy.wire.hello import Hello
-from invproxy.wire.websocket import (
-    PING,
-    control,
-)
+from invproxy.wire.websocket import PING, control
 from invproxy.wire.windows import INITIAL
 
 
-class Flow(Case):
+class Flow(PairCase):
     """
     Credit, turns and back-pressure.
     """
-
-    def setUp(self) -> None:
-        self.pair = Pair()
-
-    def tearDown(self) -> None:
-        self.assertEqual(self.pair.violations(), [])
-
-    def exchange(self, *args: Any, **options: Any) -> tuple[Client, Asked]:
-        client = self.pair.ask(*args, **options)
-        self.pair.settle()
-        return client, self.pair.origin.asked[-1]
 
     def test_bigDownload(self) -> None:
         """
