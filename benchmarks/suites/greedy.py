@@ -19,7 +19,7 @@ from benchmarks.ways import BACKEND, Way, inverting, nginxOrigin
 
 _MIB = 1 << 20
 _WINDOW = 5.0
-_FILLING = 40.0
+_FILLING = 15.0
 """Seconds until all that a crowd of readers is held back from has come as far as it may."""
 
 _PATIENCE = 120.0
