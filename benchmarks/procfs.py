@@ -20,6 +20,17 @@ def cpuSeconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | _WHOLE)
 
 
+def cpuShare(pid: int, seconds: float) -> float:
+    """
+    Watch a process for some time.
+
+    @return: how many seconds of processor time it uses in each.
+    """
+    before = cpuSeconds(pid)
+    time.sleep(seconds)
+    return (cpuSeconds(pid) - before) / seconds
+
+
 def _memory(pid: int, file: str, name: str) -> int:
     found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.M)
     return int(found[1]) << 10 if found else 0

@@ -233,6 +233,17 @@ def raiseFileLimit() -> int:
     return most
 
 
+def requireFiles(count: int) -> None:
+    """
+    @raise BenchmarkError: if no process may have so many connections.
+    """
+    most = raiseFileLimit()
+    if count + 200 > most:
+        raise BenchmarkError(
+            f"{count:,} connections in one process, where {most:,} files may be open: see ulimit -Hn"
+        )
+
+
 def versionOf(name: str) -> str:
     """
     Ask nginx or wrk for its version.

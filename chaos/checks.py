@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
+from chaos.clocks import Clocks
 from chaos.faults import ORIGIN_KILLED, PROXY_KILLED, Kind
 from chaos.ledger import Entry, Ledger
-from chaos.stage import Stage, Times
+from chaos.stage import Stage
 from chaos.troubles import Trouble, Troubles
 from stage.asks import LONGEST
 from stage.journal import BEGUN, FAULTY, Line
@@ -47,12 +48,12 @@ class Bounds:
     again: float
 
     @classmethod
-    def of(cls, times: Times) -> Bounds:
+    def of(cls, clocks: Clocks) -> Bounds:
         """
         Add up the clocks.
         """
-        untilAnswer = times.queue + times.claim + times.response
-        rest = times.idle + 3 * LONGEST + _MARGIN
+        untilAnswer = clocks.queue + clocks.claim + clocks.response
+        rest = clocks.idle + 3 * LONGEST + _MARGIN
         return cls(untilAnswer + rest, 3 * untilAnswer + rest)
 
     def ofEntry(self, entry: Entry) -> float:
@@ -87,7 +88,7 @@ class Checks:
         @param ledger: the requests.
         @param troubles: what went wrong when.
         """
-        self.bounds = Bounds.of(stage.times)
+        self.bounds = Bounds.of(stage.clocks)
         self.slowest: dict[str, tuple[float, float]] = {}
         self.spared: dict[Kind, tuple[int, int]] = {}
         self.agains = 0
@@ -236,7 +237,7 @@ class Checks:
             self._stage.agents[name].transport == "poll" for name, each in troubles.items() if each
         )
         if began and poll and not all(troubles.values()):
-            most = _MOST_LEASES * self._stage.times.claim + _MARGIN
+            most = _MOST_LEASES * self._stage.clocks.claim + _MARGIN
             if began - entry.began > most:
                 yield (
                     entry,

@@ -231,12 +231,14 @@ def targetsOf(stage: Stage) -> dict[str, list[Target]]:
     """
     Find what there is on a stage, by the part that it plays.
     """
-    times = stage.times
+    clocks = stage.clocks
     everyone = frozenset((*stage.agents, *stage.backends))
     agents, links = [], []
     for agent in stage.agents.values():
         affects = frozenset((agent.name, agent.backend))
-        agents.append(Target(f"agent {agent.name}", affects, agent.program, None, times.agentDrain))
+        agents.append(
+            Target(f"agent {agent.name}", affects, agent.program, None, clocks.agentDrain)
+        )
         if agent.relay is not None:
             links.append(Target(f"link of {agent.name}", affects, None, agent.relay))
     origins = [
@@ -247,5 +249,5 @@ def targetsOf(stage: Stage) -> dict[str, list[Target]]:
         )
         for backend in stage.backends.values()
     ]
-    proxy = Target("proxy", everyone, stage.proxy, None, times.proxyDrain)
+    proxy = Target("proxy", everyone, stage.proxy, None, clocks.drain)
     return {"agent": agents, "link": links, "proxy": [proxy], "origin": origins}

@@ -10,11 +10,9 @@ from attrs import field, frozen
 
 from chaos import hits
 from chaos.hits import Hit
-from chaos.setting import Clocks
+from chaos.setting import CLOCKS
 from stage.asks import Ask
 from stage.results import CLOSED, CUT, REFUSED, RIGHT
-
-_CLOCKS = Clocks()
 
 TUNNEL, POLL = "tunnel", "poll"
 
@@ -55,12 +53,12 @@ class Bound:
 
 
 AT_ONCE = Bound("at once", 0.0)
-QUEUE = Bound("queue-timeout", _CLOCKS.queue + _CLOCKS.claim)
-LINK = Bound("link-timeout", _CLOCKS.link)
-RESPONSE = Bound("response-timeout", _CLOCKS.response)
-IDLE = Bound("idle-timeout", _CLOCKS.idle)
+QUEUE = Bound("queue-timeout", CLOCKS.queue + CLOCKS.claim)
+LINK = Bound("link-timeout", CLOCKS.link)
+RESPONSE = Bound("response-timeout", CLOCKS.response)
+IDLE = Bound("idle-timeout", CLOCKS.idle)
 IDLE_UPGRADED = Bound("idle-timeout", LONGEST + IDLE.seconds)  # once its client has said all
-CONNECT = Bound("connect-timeout", _CLOCKS.connect)
+CONNECT = Bound("connect-timeout", CLOCKS.connect)
 LINK_QUEUE = Bound("link- and queue-timeout", LINK.seconds + QUEUE.seconds)
 QUEUE_RESPONSE = Bound("queue- and response-timeout", QUEUE.seconds + RESPONSE.seconds)
 THAW = Bound("when it goes on", 8.0)

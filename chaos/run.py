@@ -21,7 +21,7 @@ from chaos.faults import USUAL, Kind
 from chaos.ledger import Entry, Ledger
 from chaos.memory import MOST_GROWTH, Memory
 from chaos.schedule import Schedule
-from chaos.stage import Stage, Times
+from chaos.stage import CLOCKS, Stage
 from chaos.troubles import Troubles
 from stage.messages import Answer
 from stage.results import RIGHT
@@ -82,7 +82,7 @@ class Run:
         self.options = options
         self._say = say
         self._began = time.monotonic()
-        self.stage = Stage(options.carrier, Times())
+        self.stage = Stage(options.carrier, CLOCKS)
         self.troubles = Troubles()
         self.ledger = Ledger(self.troubles.see)
         self.checks = Checks(self.stage, self.ledger, self.troubles)

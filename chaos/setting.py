@@ -20,6 +20,7 @@ from attrs import frozen
 
 from chaos.asker import Asker
 from chaos.clients import Client, World
+from chaos.clocks import Clocks
 from chaos.handicap import Handicap
 from chaos.ledger import Entry, Ledger
 from chaos.relay import Relay
@@ -48,39 +49,18 @@ class Place:
 
 HERE = Place()
 
-
-@frozen
-class Clocks:
-    """
-    The clocks of the proxy and its agent, in seconds; short ones, so that all of them run out.
-    """
-
-    queue: float = 6.0
-    claim: float = 3.0
-    response: float = 6.0
-    idle: float = 5.0
-    head: float = 5.0
-    poll: float = 5.0
-    connect: float = 3.0
-    link: float = 4.0
-    drain: float = 10.0
-
-    def ofProxy(self) -> list[str]:
-        """
-        The options of the proxy.
-        """
-        return self._options("queue", "claim", "response", "idle", "head", "poll", "link", "drain")
-
-    def ofAgent(self) -> list[str]:
-        """
-        The options of the agent.
-        """
-        return self._options("connect", "link", "drain")
-
-    def _options(self, *names: str) -> list[str]:
-        return [
-            text for name in names for text in (f"--{name}-timeout", f"{getattr(self, name):g}")
-        ]
+CLOCKS = Clocks(
+    queue=6.0,
+    claim=3.0,
+    response=6.0,
+    idle=5.0,
+    head=5.0,
+    poll=5.0,
+    connect=3.0,
+    link=4.0,
+    drain=10.0,
+    agentDrain=10.0,
+)
 
 
 class Handicapped(Program):
@@ -153,7 +133,7 @@ class Setting:
         @param room: the directory with the database and all logs.
         @param place: where the agent and the origin are.
         """
-        self.clocks = Clocks()
+        self.clocks = CLOCKS
         self.room = room
         self.complaints: list[str] = []
         self.ending: asyncio.Future[None] | None = None

@@ -10,8 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define
 
+from chaos.clocks import Clocks
 from chaos.relay import Relay
 from stage.journal import JournalReader
 from stage.programs import Program, StageError, freePorts
@@ -23,43 +24,18 @@ _START_TIME = 30.0
 
 _TWIST = (sys.executable, "-m", "twisted", "--log-format=text")
 
-
-@frozen
-class Times:
-    """
-    The clocks of the proxy and its agents, in seconds; short ones, so that they run out within a run.
-    """
-
-    queue: float = 5.0
-    claim: float = 2.0
-    response: float = 10.0
-    idle: float = 10.0
-    head: float = 10.0
-    poll: float = 10.0
-    connect: float = 5.0
-    proxyDrain: float = 5.0
-    agentDrain: float = 10.0
-
-    def ofProxy(self) -> list[str]:
-        """
-        The options of the proxy.
-        """
-        names = ("queue", "claim", "response", "idle", "head", "poll")
-        pairs = [(f"--{name}-timeout", f"{getattr(self, name):g}") for name in names]
-        return [
-            *(text for pair in pairs for text in pair),
-            "--drain-timeout",
-            f"{self.proxyDrain:g}",
-        ]
-
-    def ofAgents(self) -> list[str]:
-        """
-        The options of each agent.
-        """
-        return [
-            *("--connect-timeout", f"{self.connect:g}"),
-            *("--drain-timeout", f"{self.agentDrain:g}"),
-        ]
+CLOCKS = Clocks(
+    queue=5.0,
+    claim=2.0,
+    response=10.0,
+    idle=10.0,
+    head=10.0,
+    poll=10.0,
+    connect=5.0,
+    link=15.0,
+    drain=5.0,
+    agentDrain=10.0,
+)
 
 
 @define(eq=False)
@@ -111,7 +87,7 @@ class Stage:
     Everything that a run starts, in a temporary directory.
 
     @ivar directory: the directory.
-    @ivar times: the clocks.
+    @ivar clocks: the clocks.
     @ivar port: where clients connect.
     @ivar adminPort: where administrators connect.
     @ivar proxy: the process of the proxy.
@@ -119,13 +95,13 @@ class Stage:
     @ivar agents: the agents by their names.
     """
 
-    def __init__(self, carrier: str, times: Times) -> None:
+    def __init__(self, carrier: str, clocks: Clocks) -> None:
         """
         @param carrier: one of L{CARRIERS}.
-        @param times: the clocks.
+        @param clocks: the clocks.
         """
         self.directory = Path(tempfile.mkdtemp(prefix="invproxy-chaos-"))
-        self.times = times
+        self.clocks = clocks
         self.backends: dict[str, Backend] = {}
         self.agents: dict[str, Agent] = {}
         self._relays: list[Relay] = []
@@ -144,7 +120,7 @@ class Stage:
                     "--access-log-format",
                     "json",
                 ),
-                *times.ofProxy(),
+                *clocks.ofProxy(),
             ],
             self.directory / "proxy.log",
         )
@@ -180,7 +156,7 @@ class Stage:
                 *("--proxy", f"http://127.0.0.1:{port}", "--backend", backend),
                 *("--origin", f"http://127.0.0.1:{originPort}/{name}"),
                 *("--transport", transport),
-                *self.times.ofAgents(),
+                *self.clocks.ofAgent(),
             ],
             self.directory / f"agent-{name}.log",
         )

@@ -15,7 +15,7 @@ from soak.websockets import acceptOf, echo
 from stage.asks import Ask
 from stage.journal import Journal
 from stage.messages import Fields, valueOf
-from stage.origin import Origin, headOf, serve
+from stage.origin import Origin, headOf
 from stage.wire import Nonsense, Wire
 
 EVENTS = 5
@@ -114,4 +114,4 @@ def piecesOf(body: bytes) -> list[bytes]:
 
 if __name__ == "__main__":
     origin = SoakOrigin(sys.argv[1], Journal(Path(sys.argv[3])))
-    asyncio.run(serve(origin, int(sys.argv[2])))
+    asyncio.run(origin.listen("origin", int(sys.argv[2])))

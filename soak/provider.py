@@ -17,6 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from stage.messages import readCounted, readHead, valueOf
+from stage.serving import Server
 from stage.wire import Ended, Wire
 
 CLIENT = "soak"
@@ -26,7 +27,7 @@ _KEY = ECKey.generate_key("P-256", {"kid": "one"})
 _LIFE = 300
 
 
-class Provider:
+class Provider(Server):
     """
     The provider.
     """
@@ -35,18 +36,10 @@ class Provider:
         """
         @param port: where it listens.
         """
+        super().__init__()
         self._issuer = f"http://127.0.0.1:{port}"
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def accept(self, wire: Wire) -> None:
-        """
-        Serve a connection.
-        """
-        task = asyncio.create_task(self._serve(wire))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, wire: Wire) -> None:
+    async def serve(self, wire: Wire) -> None:
         try:
             while True:
                 first, fields = await readHead(wire)
@@ -98,17 +91,6 @@ class Provider:
         return {"access_token": "any", "token_type": "Bearer", "id_token": token}
 
 
-async def serve(port: int) -> None:
-    """
-    Listen until the end.
-    """
-    provider = Provider(port)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Wire(provider.accept), "127.0.0.1", port)
-    sys.stdout.write("provider ready\n")
-    sys.stdout.flush()
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    port = int(sys.argv[1])
+    asyncio.run(Provider(port).listen("provider", port))

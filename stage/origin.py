@@ -15,6 +15,7 @@ from stage.asks import BYE, END, PROTOCOL, Ask, wishesOf
 from stage.journal import ANSWERED, BEGUN, BROKEN, FAULTY, WHOLE, Journal
 from stage.messages import Fields, isChunked, readChunked, readCounted, readHead, valueOf
 from stage.pattern import checksumOf
+from stage.serving import Server
 from stage.wire import Ended, Nonsense, Wire
 
 _PIECES = 8
@@ -38,7 +39,7 @@ def headOf(status: str, lines: list[str]) -> bytes:
     return "\r\n".join((f"HTTP/1.1 {status}", *lines, "", "")).encode("ascii")
 
 
-class Origin:
+class Origin(Server):
     """
     Answers as each request wishes.
 
@@ -50,20 +51,12 @@ class Origin:
         @param backend: the backend that it is.
         @param journal: where it writes what it saw.
         """
+        super().__init__()
         self._backend = backend
         self._journal = journal
-        self._tasks: set[asyncio.Task[None]] = set()
         self.forms: dict[str, Form] = {"echo": self._echo}
 
-    def accept(self, wire: Wire) -> None:
-        """
-        Serve a connection.
-        """
-        task = asyncio.create_task(self._serve(wire))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, wire: Wire) -> None:
+    async def serve(self, wire: Wire) -> None:
         number = 0
         try:
             while True:
@@ -186,18 +179,6 @@ class Origin:
         return False
 
 
-async def serve(origin: Origin, port: int) -> None:
-    """
-    Listen until the end.
-    """
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: Wire(origin.accept), "127.0.0.1", port, backlog=512, reuse_address=True
-    )
-    sys.stdout.write("origin ready\n")
-    sys.stdout.flush()
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    asyncio.run(serve(Origin(sys.argv[1], Journal(Path(sys.argv[3]))), int(sys.argv[2])))
+    origin = Origin(sys.argv[1], Journal(Path(sys.argv[3])))
+    asyncio.run(origin.listen("origin", int(sys.argv[2])))

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from benchmarks.ways import Way
+from benchmarks.load import Run, wrk
+from benchmarks.programs import Stage
+from benchmarks.ways import BACKEND, Way
 
 _Measured = TypeVar("_Measured")
 
@@ -46,6 +48,14 @@ def inTurn(
         for way in ways:
             measured[way.name].append(measure(way))
     return measured
+
+
+def oneClient(stage: Stage, way: Way) -> Run:
+    """
+    Let one client ask for two seconds, one request after the other: what others do beside it may show in its times.
+    """
+    named = (f"X-Inverting-Proxy-Backend: {BACKEND}",)
+    return wrk(stage, way, "/1k", connections=1, seconds=2, fields=named)
 
 
 def ratio(ours: Iterable[float], others: Iterable[float]) -> float:

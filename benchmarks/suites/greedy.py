@@ -10,12 +10,11 @@ import time
 
 from attrs import frozen
 
-from benchmarks.load import Run, wrk
-from benchmarks.procfs import cpuSeconds, residentBytes
-from benchmarks.programs import BenchmarkError, Program, Stage, raiseFileLimit
+from benchmarks.procfs import cpuShare, residentBytes
+from benchmarks.programs import BenchmarkError, Program, Stage, requireFiles
 from benchmarks.report import Cell, Report, Table
-from benchmarks.suites import Plan
-from benchmarks.ways import BACKEND, Way, inverting, nginxOrigin
+from benchmarks.suites import Plan, oneClient
+from benchmarks.ways import Way, inverting, nginxOrigin
 
 _MIB = 1 << 20
 _WINDOW = 5.0
@@ -97,28 +96,21 @@ def run(plan: Plan) -> Report:
 
 
 def _attack(report: Report, stage: Stage, carrier: str, attack: Attack) -> tuple[Cell, ...]:
-    if attack.count + 200 > raiseFileLimit():
-        raise BenchmarkError(f"{attack.count:,} connections are more than ulimit -Hn allows")
+    requireFiles(attack.count)
     origin = nginxOrigin(stage)
     way = inverting(stage, origin, carrier, *attack.options)
     proxy = way.programs[0].pid
 
-    def serve() -> Run:
-        named = (f"X-Inverting-Proxy-Backend: {BACKEND}",)
-        return wrk(stage, way, "/1k", connections=1, seconds=2, fields=named)
-
-    serve()
-    alone = serve()
+    oneClient(stage, way)
+    alone = oneClient(stage, way)
     files = _files(proxy)
     before = residentBytes(proxy)
     crowd = _come(stage, way, attack)
     came = float(crowd.waitFor(r"came in (\S+) s")[1])
-    cpu = cpuSeconds(proxy)
-    time.sleep(attack.window)
-    cpu = cpuSeconds(proxy) - cpu
+    cpu = cpuShare(proxy, attack.window)
     first = residentBytes(proxy)
     # Beside a flood only who is there already is served.
-    beside = serve() if attack.count < _FLOOD else None
+    beside = oneClient(stage, way) if attack.count < _FLOOD else None
     if attack.closed:
         crowd.wait(lambda: _closed(crowd) >= attack.closed, _PATIENCE)
     closed = _closed(crowd)
@@ -145,7 +137,7 @@ def _attack(report: Report, stage: Stage, carrier: str, attack: Attack) -> tuple
         first / _MIB,
         each,
         second / _MIB,
-        cpu * 1000 / attack.window,
+        cpu * 1000,
         alone.median,
         beside.median if beside else None,
         beside.tail if beside else None,

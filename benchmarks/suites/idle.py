@@ -12,11 +12,10 @@ from statistics import median
 
 from attrs import frozen
 
-from benchmarks.load import Run, wrk
-from benchmarks.procfs import cpuSeconds, ownBytes, peakBytes, residentBytes
-from benchmarks.programs import BenchmarkError, Stage, raiseFileLimit
+from benchmarks.procfs import cpuShare, ownBytes, peakBytes, residentBytes
+from benchmarks.programs import BenchmarkError, Stage, requireFiles
 from benchmarks.report import Cell, Report, Table
-from benchmarks.suites import Plan
+from benchmarks.suites import Plan, oneClient
 from benchmarks.ways import BACKEND, Way, inverting, nginxOrigin, startAgent, startProxy
 
 WINDOW = 30.0
@@ -92,17 +91,13 @@ def _park(
     @return: a row.
     @raise BenchmarkError: if they do not come at all, or do not stay.
     """
-    _requireFiles(crowd.agents * links)
+    requireFiles(crowd.agents * links)
     origin = nginxOrigin(stage)
     way = inverting(stage, origin, carrier, "--max-backends", str(crowd.agents + 10))
     proxy = way.programs[0].pid
 
-    def serve() -> Run:
-        named = (f"X-Inverting-Proxy-Backend: {BACKEND}",)
-        return wrk(stage, way, "/1k", connections=1, seconds=2, fields=named)
-
-    serve()
-    alone = serve()
+    oneClient(stage, way)
+    alone = oneClient(stage, way)
     before = residentBytes(proxy)
     parker = stage.run(
         "parker",
@@ -114,11 +109,9 @@ def _park(
     came = float(parker.waitFor(r"parked in (\S+) s", within=_PATIENCE)[1])
     time.sleep(1)
     _requireParked(way, crowd, links)
-    cpu = cpuSeconds(proxy)
-    time.sleep(window)
-    cpu = cpuSeconds(proxy) - cpu
+    cpu = cpuShare(proxy, window)
     after = residentBytes(proxy)
-    beside = serve()
+    beside = oneClient(stage, way)
     _requireParked(way, crowd, links)
     parker.require()
     what = f"{way.name}: {crowd.agents * links:,} links"
@@ -134,23 +127,12 @@ def _park(
         after / _MIB,
         (after - before) / crowd.agents / 1024,
         peakBytes(proxy) / _MIB,
-        cpu * 1000 / window,
+        cpu * 1000,
         alone.median,
         beside.median,
         alone.tail,
         beside.tail,
     )
-
-
-def _requireFiles(count: int) -> None:
-    """
-    @raise BenchmarkError: if no process may have so many connections.
-    """
-    most = raiseFileLimit()
-    if count + 200 > most:
-        raise BenchmarkError(
-            f"{count:,} connections in one process, where {most:,} files may be open: see ulimit -Hn"
-        )
 
 
 def _requireParked(way: Way, crowd: Crowd, links: int) -> None:

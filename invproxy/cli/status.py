@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from invproxy.cli.exchanges import showHoldings
+from invproxy.cli.holdings import showHoldings
 from invproxy.cli.session import (
     Session,
     asJSON,

@@ -21,6 +21,7 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS, Limits
 from invproxy.http1.parsing import parseRequest, requestLineFault
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
+from invproxy.losses import LossObservers
 from invproxy.resources.origin import tooLarge
 
 _PIECE = 65536
@@ -40,16 +41,10 @@ class _RequestPeer:
     def __init__(self, request: server.Request) -> None:
         self.address: IAddress = request.getClientAddress()
         self.secure: bool = bool(request.isSecure())
-        self._callbacks: list[Callable[[], None]] = []
+        self._observers = LossObservers()
 
     def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
-        self._callbacks.append(callback)
-
-        def forget() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return forget
+        return self._observers.add(callback)
 
     def countAsAgent(self) -> None:
         pass  # a stock site counts nobody
@@ -61,9 +56,7 @@ class _RequestPeer:
         """
         Tell all who asked.
         """
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        self._observers.tell()
 
 
 @implementer(IAnswer, IPushProducer)

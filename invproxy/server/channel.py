@@ -141,7 +141,7 @@ class Channel(Connection):
                 upload.abort(Fault(CLIENT_GONE))
             elif self._raw and not self._readingEnded:
                 upload.abort(Fault(CLIENT_GONE))
-        self._tellLost()
+        self._observers.tell()
 
     # As the producer of what the transport sends.
 

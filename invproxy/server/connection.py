@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
 from invproxy.interfaces import IPeer
+from invproxy.losses import LossObservers
 from invproxy.transport import Outlet, StreamTransport, watchPeer
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Connection(Protocol):
         @param site: what all connections of this server share.
         """
         self.site = site
-        self._callbacks: list[Callable[[], None]] = []
+        self._observers = LossObservers()
         self._overdue: Callable[[Any], None] = Connection.close
 
     # As a peer.
@@ -67,13 +68,7 @@ class Connection(Protocol):
         return self._address
 
     def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
-        self._callbacks.append(callback)
-
-        def forget() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return forget
+        return self._observers.add(callback)
 
     def countAsAgent(self) -> None:
         if not self.isAgent and not self._lost:
@@ -107,14 +102,6 @@ class Connection(Protocol):
         if not self._lost:
             self._ending = self._over = True
             self._outlet.abort()
-
-    def _tellLost(self) -> None:
-        """
-        Tell who asked to be told that it is gone.
-        """
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
 
     # For what it waits.
 

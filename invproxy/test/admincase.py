@@ -19,7 +19,7 @@ from invproxy.mailbox import Mailboxes
 from invproxy.registry.memory import MemoryStore
 from invproxy.registry.registry import Registry
 from invproxy.server import StreamingSite
-from invproxy.test.rawcalls import Call
+from invproxy.test.rawcalls import Bench, Call
 from invproxy.testing import MemoryNetwork
 
 PORT = 8081
@@ -115,6 +115,17 @@ class AdminTestCase(SynchronousTestCase):
         origin = adminOrigin(self.admin, self.network)
         self.network.listenTCP(port, StreamingSite(origin, self.network))
         self.port = port
+
+    def watch(self, bench: Bench) -> Bench:
+        """
+        Serve the admin endpoint of a proxy that is at work, in place of the idle one.
+
+        @return: the proxy.
+        """
+        self.network = bench.network
+        self.mailboxes = bench.proxy.mailboxes
+        self.serve()
+        return bench
 
     def _observe(self, event: Any) -> None:
         if event.get("log_namespace") == "invproxy.audit":

@@ -182,6 +182,16 @@ class ClientTestCase(SynchronousTestCase):
         self.assertTrue(answer.finished)
         self.assertEqual(answer.body, b"ok")
 
+    def assertHeldBack(self, answer: RecordingAnswer) -> None:
+        """
+        The answer L{OK} does not come before its asker lets it.
+        """
+        self.serve(OK)
+        self.assertIsNone(answer.head)
+        self.upload(answer).resumeAnswer()
+        self.network.pump()
+        self.assertOK(answer)
+
     def assertFailed(self, answer: RecordingAnswer, fault: object) -> None:
         """
         The exchange has failed.

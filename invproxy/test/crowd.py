@@ -65,7 +65,7 @@ class Client:
             self.outcomes[REFUSED] += 1
             await asyncio.sleep(0.05)
             return False
-        except ConnectionResetError:
+        except ConnectionError:
             self.outcomes[RESET] += 1
             return False
         return True

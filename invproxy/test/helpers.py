@@ -21,6 +21,7 @@ from invproxy.http1.heads import RequestHead, ResponseHead
 from invproxy.http1.limits import DEFAULT_LIMITS
 from invproxy.http1.parsing import parseRequest
 from invproxy.interfaces import IAnswer, IOrigin, IPeer, IUpload
+from invproxy.losses import LossObservers
 
 
 def requestHead(
@@ -100,11 +101,10 @@ class FakePeer:
         self.memory: object = None
         self.countedAsAgent = False
         self.shown: Certificate | None = None
-        self._callbacks: list[Callable[[], None]] = []
+        self._observers = LossObservers()
 
     def whenLost(self, callback: Callable[[], None]) -> Callable[[], None]:
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback)
+        return self._observers.add(callback)
 
     def countAsAgent(self) -> None:
         self.countedAsAgent = True
@@ -116,9 +116,7 @@ class FakePeer:
         """
         Be gone.
         """
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        self._observers.tell()
 
 
 @implementer(IAnswer)

@@ -152,7 +152,7 @@ class Intermediary(Program):
             raise AssertionError(f"{self.name} has ended:\n" + "\n".join(self.output()))
         try:
             socket.create_connection(("127.0.0.1", self.port), DEADLINE).close()
-        except ConnectionRefusedError:
+        except ConnectionError:
             return False
         return True
 

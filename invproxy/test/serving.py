@@ -27,6 +27,10 @@ PORT = 8080
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+
+SWITCHING = ResponseHead(101, b" Switching Protocols", upgrade=b"echo")
+
 OPEN_ENDED = responseHead(200, b"OK")
 """The head of a response whose length is not known."""
 

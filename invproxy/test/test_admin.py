@@ -93,10 +93,7 @@ class StatusTests(AdminTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.bench = Bench()
-        self.network = self.bench.network
-        self.mailboxes = self.bench.proxy.mailboxes
-        self.serve()
+        self.bench = self.watch(Bench())
 
     def test_status(self) -> None:
         """

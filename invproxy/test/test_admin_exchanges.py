@@ -29,10 +29,7 @@ class ExchangesCase(AdminTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.bench = Bench()
-        self.network = self.bench.network
-        self.mailboxes = self.bench.proxy.mailboxes
-        self.serve()
+        self.bench = self.watch(Bench())
 
     def exchanges(self, query: str = "") -> list[Any]:
         """

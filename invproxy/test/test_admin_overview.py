@@ -108,10 +108,7 @@ class OverviewTests(AdminTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.bench = Bench(maxPending=5)
-        self.network = self.bench.network
-        self.mailboxes = self.bench.proxy.mailboxes
-        self.serve()
+        self.bench = self.watch(Bench(maxPending=5))
 
     def page(self, query: str = "") -> Asked:
         """

@@ -43,6 +43,14 @@ class StopTests(ChoiceTestCase):
         self.assertEqual(self.network.connections, [])
         self.assertEqual(self.network.getDelayedCalls(), [])
 
+    def assertStopsAtOnce(self, agent: AgentService) -> None:
+        """
+        It waits for nothing, and leaves nothing.
+        """
+        self.successResultOf(self.stopping(agent))
+        self.network.advance(2.5)
+        self.assertNothingLeft()
+
     def test_idle(self) -> None:
         """
         A tunnel without exchanges is closed with a GOAWAY, and nothing is left.
@@ -171,9 +179,7 @@ class StopTests(ChoiceTestCase):
             self.assertEqual(self.proxy.of("pending"), [])
             if stands:
                 self.accept(agent)
-            self.successResultOf(self.stopping(agent))
-            self.network.advance(2.5)
-            self.assertNothingLeft()
+            self.assertStopsAtOnce(agent)
 
     def test_tunnelOnly(self) -> None:
         """
@@ -197,9 +203,7 @@ class StopTests(ChoiceTestCase):
         agent = self.agent()
         self.refuse()
         self.network.pump()
-        self.successResultOf(self.stopping(agent))
-        self.network.advance(2.5)
-        self.assertNothingLeft()
+        self.assertStopsAtOnce(agent)
 
     def test_beforeGreeting(self) -> None:
         """
@@ -208,9 +212,7 @@ class StopTests(ChoiceTestCase):
         agent = self.agent()
         [call] = self.proxy.handshakes
         call.accept(greets=False)
-        self.successResultOf(self.stopping(agent))
-        self.network.advance(2.5)
-        self.assertNothingLeft()
+        self.assertStopsAtOnce(agent)
 
     def test_proxyHangs(self) -> None:
         """

@@ -18,10 +18,7 @@ class ExchangesTests(CommandTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.bench = Bench(maxPending=5)
-        self.network = self.bench.network
-        self.mailboxes = self.bench.proxy.mailboxes
-        self.serve()
+        self.bench = self.watch(Bench(maxPending=5))
 
     def test_table(self) -> None:
         """

@@ -40,6 +40,7 @@ FLOORS = (
         "deadlines",
         "steady",
         "discard",
+        "losses",
         "passing",
         "refusals",
         "clocks",

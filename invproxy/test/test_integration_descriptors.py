@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
-import time
 
 from invproxy.descriptors import ENOUGH
 from invproxy.test.losscase import LossTestCase
 from invproxy.test.programs import Agent, Program, Proxy, eventually
-from invproxy.test.wires import Wire
+from invproxy.test.wires import Flood, Wire
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,41 +59,24 @@ class DescriptorTests(LossTestCase):
 
     transport = "tunnel"
 
-    def flood(self, proxy: Proxy, count: int) -> list[socket.socket]:
+    def flood(self, proxy: Proxy, count: int) -> Flood:
         """
-        Connect so many times, and wait until the proxy has seen all of them.
+        Connect so many times, until the end of the test.
         """
-        flood = []
-        for _ in range(count):
-            connection = socket.create_connection(("127.0.0.1", proxy.port), 10)
-            connection.setblocking(False)
-            flood.append(connection)
-            self.addCleanup(connection.close)
+        flood = Flood(proxy.port, count)
+        self.addCleanup(flood.close)
         return flood
 
-    def countClosed(self, flood: list[socket.socket]) -> int:
+    def assertCalm(self, program: Program, silent: Wire, begin: int, most: int) -> None:
         """
-        Count those that the proxy has closed.
-        """
-        closed = 0
-        for connection in flood:
-            try:
-                closed += connection.recv(1) == b""
-            except BlockingIOError:
-                pass
-            except ConnectionError:
-                closed += 1
-        return closed
+        A program neither uses the processor, nor floods the log, while it has nothing to say.
 
-    def assertCalm(self, program: Program, begin: int, most: int) -> None:
-        """
-        A program neither uses the processor, nor floods the log.
-
+        @param silent: a connection to which nothing may come meanwhile.
         @param begin: the first line of its output that counts.
         @param most: how many lines there may be.
         """
         before = processorTime(program)
-        time.sleep(0.5)  # this is what is measured, not awaited
+        self.assertFalse(silent.hasMore(0.5))
         self.assertLess(processorTime(program) - before, 0.25)
         lines = program.output(begin)
         self.assertLessEqual(len(lines), most, "\n".join(lines))
@@ -140,13 +121,12 @@ class DescriptorTests(LossTestCase):
         client, server = self.stream()
         begin = len(proxy.output())
         flood = self.flood(proxy, 200)
-        eventually(lambda: self.countClosed(flood) > 200 - 128, "those beyond are closed")
+        eventually(lambda: flood.countClosed() > 200 - 128, "those beyond are closed")
         proxy.waitFor(r"refused \(out-of-descriptors\): \d+ connections are all", begin)
         self.assertLess(proxy.countFiles(), 128 - 8)
-        self.assertCalm(proxy, begin, 4)
+        self.assertCalm(proxy, client, begin, 4)
         self.assertStands(client, server)
-        for connection in flood:
-            connection.close()
+        flood.close()
         eventually(lambda: self.ask(proxy) == 200, "room")
         self.assertStands(client, server)
         self.assertGreater(most, 30)
@@ -165,32 +145,34 @@ class DescriptorTests(LossTestCase):
         begin = len(proxy.output())
         allow(proxy, proxy.countFiles() + 5)
         flood = self.flood(proxy, 60)
-        eventually(lambda: self.countClosed(flood) >= 50, "most are closed")
-        self.assertCalm(proxy, begin, 1)
+        eventually(lambda: flood.countClosed() >= 50, "most are closed")
+        self.assertCalm(proxy, client, begin, 1)
         proxy.waitFor(r"refused \(out-of-descriptors\): this process has no file descriptor", begin)
         self.assertStands(client, server)
         self.assertEqual(self.ask(proxy), 0)
-        for connection in flood:
-            connection.close()
+        flood.close()
         eventually(lambda: self.ask(proxy) == 200, "descriptors again")
         self.assertStands(client, server)
-        self.starve(proxy)
+        self.starve(proxy, client)
         self.assertStands(client, server)
 
-    def starve(self, proxy: Proxy) -> None:
+    def starve(self, proxy: Proxy, client: Wire) -> None:
         """
         Where there is not even one by which to turn them away, they wait, without a busy loop, and are served within a
         second of there being some.
+
+        @param client: one that is in the midst of a response.
         """
         begin = len(proxy.output())
         allow(proxy, 3)
         flood = self.flood(proxy, 20)
         proxy.waitFor("Could not reserve EMFILE recovery file descriptor", begin)
-        self.assertCalm(proxy, begin, 60)  # Twisted shows, once, where it could not open one
-        self.assertEqual(self.countClosed(flood), 0)
+        self.assertCalm(
+            proxy, client, begin, 60
+        )  # Twisted shows, once, where it could not open one
+        self.assertEqual(flood.countClosed(), 0)
         allow(proxy, mostDescriptors())
-        flood[-1].setblocking(True)
-        waiting = Wire(flood[-1])
+        waiting = Wire(flood.standing[-1])
         waiting.send(b"GET /0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertEqual(self.serve(1), [b"GET /0 HTTP/1.1"])
         self.assertEqual(waiting.readMessage()[1], b"GET /0 HTTP/1.1")
@@ -214,7 +196,7 @@ class DescriptorTests(LossTestCase):
             self.assertTrue(head.startswith(b"HTTP/1.1 502 "), head)
             self.assertIn(b"X-Inverting-Proxy-Error: origin-refused\r\n", head)
         agent.waitFor("origin-refused: .*Too many open files", begin)
-        self.assertCalm(agent, begin, 20)
+        self.assertCalm(agent, client, begin, 20)
         self.assertStands(client, server)
         for each, line in taken:
             each.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(line), line))

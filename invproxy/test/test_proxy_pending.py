@@ -236,7 +236,7 @@ class PendingTests(BenchCase):
             self.assertEqual(bench.fetch(identifier).status, 200, number)
             bench.respond(identifier, PLAIN)
         # But for the one by which its mailbox forgets the connection.
-        left = {len(each._callbacks) - each.isAgent for each in bench.site._channels}
+        left = {len(each._observers) - each.isAgent for each in bench.site._channels}
         self.assertEqual(left, {0})
         self.assertEmpty(bench)
 

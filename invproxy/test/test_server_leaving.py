@@ -15,6 +15,8 @@ from invproxy.test.serving import (
     GET,
     OPEN_ENDED,
     PORT,
+    SWITCHING,
+    UPGRADE,
     Played,
     ServerTestCase,
     ok,
@@ -22,9 +24,6 @@ from invproxy.test.serving import (
     statuses,
 )
 from invproxy.testing.client import MemoryClient
-
-UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-SWITCHING = ResponseHead(101, b" Switching Protocols", upgrade=b"echo")
 
 
 class DeadlineTests(ServerTestCase):

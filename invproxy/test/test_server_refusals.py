@@ -26,8 +26,6 @@ from invproxy.test.serving import (
 )
 from invproxy.testing.client import MemoryClient
 
-UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-
 
 class MalformedTests(ServerTestCase):
     """

@@ -18,14 +18,13 @@ from invproxy.test.serving import (
     GET,
     OPEN_ENDED,
     PORT,
+    SWITCHING,
+    UPGRADE,
     ServerTestCase,
     post,
     responses,
     statuses,
 )
-
-UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-SWITCHING = ResponseHead(101, b" Switching Protocols", upgrade=b"echo")
 
 
 class InterfaceTests(ServerTestCase):

@@ -25,17 +25,15 @@ from twisted.python.failure import Failure
 from invproxy.errors import (
     CLIENT_GONE,
 )
-from invproxy.http1.heads import ResponseHead
 from invproxy.test.serving import (
     GET,
+    SWITCHING,
+    UPGRADE,
     Played,
     ServerTestCase,
     post,
     statuses,
 )
-
-UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-SWITCHING = ResponseHead(101, b" Switching Protocols", upgrade=b"echo")
 
 
 class SecureClient(Protocol):

@@ -14,12 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from invproxy.auth.sessions import Sessions
 from invproxy.auth.throttle import Throttle
 from invproxy.errors import Fault
-from invproxy.proxy.recorder import Recorder
 from invproxy.proxy.root import ProxyResource
 from invproxy.proxy.settings import ProxySettings
 from invproxy.steady import keepSteady, wallOf
 from invproxy.test.accessbench import AccessBench, bearer, sign
 from invproxy.test.rawcalls import OURS, PLAIN, idsOf
+from invproxy.test.scripted import RecordingOrigin
+from invproxy.test.test_proxy_service import Lines
+from invproxy.testing import InvertingPair, MemoryNetwork
 from invproxy.tunnel.life import UNAUTHORIZED
 
 HOUR = 3600.0
@@ -292,27 +294,6 @@ class ProxyTests(SynchronousTestCase):
             self.assertEqual(token.lastUsed, bench.now)
 
 
-class _Stream:
-    """
-    As much of a stream as a L{Recorder} looks at.
-    """
-
-    error = None
-    requestID = "x"
-    endUser = ""
-    status = 200
-    sent = 0
-    began = 100.0
-
-    class peer:
-        address = None
-
-    class head:
-        method = target = fields = b""
-        minor = 1
-        marks = 0
-
-
 class MeasuredTests(SynchronousTestCase):
     """
     What is remembered for a while, and what is written down.
@@ -356,14 +337,16 @@ class MeasuredTests(SynchronousTestCase):
         """
         A line tells the time of day at which a request began, and how long it took.
         """
-        told: list[tuple[object, ...]] = []
-
-        class Log:
-            def log(self, *line: object) -> None:
-                told.append(line)
-
-        recorder = Recorder(Log(), self.clock, ProxySettings(), lambda head: False)  # type: ignore[arg-type]
-        self.clock.advance(3)
-        self.jumped = DECADE
-        recorder.record(_Stream())  # type: ignore[arg-type]
-        self.assertEqual((told[0][2], told[0][8]), (100.0 + DECADE, 3.0))
+        log = Lines()
+        origin = RecordingOrigin()
+        network = MemoryNetwork()
+        keepSteady(network, network.seconds, lambda: network.seconds() + self.jumped)
+        with InvertingPair(origin, network=network, transport="tunnel", accessLog=log) as pair:
+            began = network.seconds()
+            asked = pair.fetch()
+            network.advance(3)
+            self.jumped = DECADE
+            origin.uploads[0].reply()
+            network.resultOf(asked)
+        [line] = log.lines
+        self.assertEqual((line[2], line[8]), (began + DECADE, 3.0))

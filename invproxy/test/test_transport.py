@@ -13,26 +13,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from invproxy.test.leaves import Producer
 from invproxy.transport import Outlet
 from invproxy.turn import Turn, turnOf
-
-
-class Producer:
-    """
-    Notes what it is told.
-    """
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.told.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.told.append("resume")
-
-    def stopProducing(self) -> None:
-        self.told.append("stop")
 
 
 class Kernel(tcp.Connection):
@@ -96,7 +79,7 @@ class OutletTests(SynchronousTestCase):
         self.clock = Clock()
         self.producer = Producer()
         self.transport = transport
-        return Outlet(transport, self.producer, Turn(self.clock))  # type: ignore[arg-type]
+        return Outlet(transport, self.producer, Turn(self.clock))
 
     def waiting(self) -> bytes:
         return b"".join((self.transport.dataBuffer, *self.transport._tempDataBuffer))
@@ -136,7 +119,7 @@ class OutletTests(SynchronousTestCase):
         turn = Turn(clock := Clock())
         kernels = [Kernel() for _ in range(3)]
         for kernel in kernels:
-            Outlet(kernel, Producer(), turn).write(b"x")  # type: ignore[arg-type]
+            Outlet(kernel, Producer(), turn).write(b"x")
         self.assertEqual(len(clock.getDelayedCalls()), 1)
         clock.advance(0)
         self.assertEqual([kernel.sent for kernel in kernels], [[b"x"]] * 3)
@@ -147,7 +130,7 @@ class OutletTests(SynchronousTestCase):
         """
         outlet = self.make(Kernel(room=1000))
         outlet.write(b"x" * 200_000)
-        self.assertEqual(self.producer.told, ["pause"])
+        self.assertEqual(self.producer.calls, ["pause"])
         self.assertEqual(self.transport.sent, [b"x" * 1000])
         self.assertEqual(self.waiting(), b"x" * 199_000)
 
@@ -217,7 +200,7 @@ class OutletTests(SynchronousTestCase):
         turn = Turn(clock := Clock())
         kernels = [Kernel(), Kernel()]
         kernels[0].send = lambda data: 1 // 0  # type: ignore[method-assign]
-        outlets = [Outlet(kernel, Producer(), turn) for kernel in kernels]  # type: ignore[arg-type]
+        outlets = [Outlet(kernel, Producer(), turn) for kernel in kernels]
         for outlet in outlets:
             outlet.write(b"x")
         clock.advance(0)
@@ -254,7 +237,7 @@ class TurnTests(SynchronousTestCase):
         """
         clock = Clock()
         turn = turnOf(clock)
-        Outlet(kernel := Kernel(), Producer(), turn).write(b"x")  # type: ignore[arg-type]
+        Outlet(kernel := Kernel(), Producer(), turn).write(b"x")
         clock.advance(0)
         self.assertEqual(kernel.sent, [b"x"])
         kept = weakref.ref(clock)  # which has the turn

@@ -205,6 +205,54 @@ class Wire:
         self.socket.close()
 
 
+class Flood:
+    """
+    Connections that say nothing.
+
+    @ivar standing: those that have come about, and may have been closed since.
+    """
+
+    def __init__(self, port: int, count: int) -> None:
+        """
+        Connect to a port of this machine.
+
+        @param count: how many times.
+        @raise ConnectionRefusedError: if nobody listens.
+        """
+        self.standing: list[socket.socket] = []
+        self._turnedAway = 0
+        for _ in range(count):
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), DEADLINE)
+            except (ConnectionResetError, ConnectionAbortedError):
+                # It was accepted and closed before connect() has returned.
+                self._turnedAway += 1
+                continue
+            connection.setblocking(False)
+            self.standing.append(connection)
+
+    def countClosed(self) -> int:
+        """
+        Count those that the other side has closed, be it while they came about.
+        """
+        closed = self._turnedAway
+        for connection in self.standing:
+            try:
+                closed += connection.recv(1) == b""
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                closed += 1
+        return closed
+
+    def close(self) -> None:
+        """
+        Close all of them.
+        """
+        for connection in self.standing:
+            connection.close()
+
+
 class Unchunked(Wire):
     """
     The chunked body of a message, to be read as if it had come by itself.
