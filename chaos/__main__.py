@@ -69,7 +69,10 @@ async def _run(options: Options, file: Path | None) -> int:
         loop.add_signal_handler(each, task.cancel)
     began = time.monotonic()
     run = Run(options, _say)
-    _say(f"{options.seconds / 60:g} minutes, carrier {options.carrier}, seed {options.seed}")
+    minutes = options.seconds / 60
+    _say(
+        f"{minutes:g} minute{'' if minutes == 1 else 's'}, carrier {options.carrier}, seed {options.seed}"
+    )
     _say(f"every request ends within {run.checks.bounds}")
     await run.run()
     _say(plain(run))

@@ -154,6 +154,7 @@ TABLE = (
         "admin-token-file",
         text,
         "A file with the bearer token of the admin endpoint, which is read again when it changes."
+        " Browsers may look at it with the token as a password."
         " Without it programs on the same machine alone are let in.",
         metavar="FILE",
     ),

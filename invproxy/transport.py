@@ -59,7 +59,13 @@ _MOST_UNSENT: Final = 131072
 """Bytes of a connection that the kernel holds unsent: so it shows when a slow peer reads, and no more is under way."""
 
 
-def _limitUnsent(transport: ITCPTransport) -> None:
+def _tune(transport: ITCPTransport) -> None:
+    """
+    Have the kernel send what it gets at once, and take no more than is soon sent. Where the peer has reset the
+    connection already, some kernels refuse; the transport tells of the reset in its own time.
+    """
+    with suppress(OSError):
+        transport.setTcpNoDelay(True)
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None:
         with suppress(AttributeError, OSError):  # not a socket of the kernel's, or not of TCP
@@ -116,8 +122,7 @@ class Outlet:
             self._send = transport.getHandle().send
         turn.adopt(transport)
         if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-            _limitUnsent(transport)
+            _tune(transport)
         transport.registerProducer(producer, True)
 
     def write(self, *pieces: bytes) -> None:

@@ -45,7 +45,8 @@ async def _run(options: Options) -> int:
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, task.cancel)
     run = Run(options, _say)
-    _say(f"{options.seconds / 60:g} minutes, seed {options.seed}")
+    minutes = options.seconds / 60
+    _say(f"{minutes:g} minute{'' if minutes == 1 else 's'}, seed {options.seed}")
     await run.run()
     _say(plain(run))
     return 1 if run.failures else 0

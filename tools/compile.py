@@ -42,7 +42,7 @@ HOT = """
     accesslog
     admin/problems
     agent/tunneler agent/tunnelstream
-    auth/approaches auth/visitors
+    auth/approaches auth/basic auth/visitors
     client/connection client/pool client/stream
     deadlines
     exchange

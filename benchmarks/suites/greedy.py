@@ -18,6 +18,9 @@ from benchmarks.ways import Way, inverting, nginxOrigin
 
 _MIB = 1 << 20
 _WINDOW = 5.0
+_FILLING = 15.0
+"""Seconds until all that a crowd of readers is held back from has come as far as it may."""
+
 _PATIENCE = 120.0
 _PATIENT = ("--head-timeout", "600", "--max-connections", "11000")
 _MOST = 10_000
@@ -34,6 +37,7 @@ class Attack:
     @ivar most: KiB that each may cost the proxy.
     @ivar options: of the proxy.
     @ivar closed: how many of them the proxy must close at least.
+    @ivar window: seconds until what they cost is measured.
     """
 
     kind: str
@@ -41,6 +45,7 @@ class Attack:
     most: float
     options: tuple[str, ...] = _PATIENT
     closed: int = 0
+    window: float = _WINDOW
 
 
 ATTACKS = (
@@ -48,10 +53,10 @@ ATTACKS = (
     Attack("idle", 10_000, 6.0),
     Attack("heads", 10_000, 24.0),
     Attack("bodies", 500, 64.0),
-    Attack("readers", 500, 512.0),
+    Attack("readers", 500, 512.0, window=_FILLING),
     Attack("silent", _FLOOD, 4.0, ("--head-timeout", "600"), _FLOOD - _MOST - 100),
     Attack("heads", 5_000, 24.0, ("--head-timeout", "10"), 5_000),
-    Attack("readers", 500, 512.0, ("--min-pace", "1000"), 500),
+    Attack("readers", 500, 512.0, ("--min-pace", "1000"), 500, _FILLING),
     Attack("bodies", 500, 64.0, ("--min-pace", "1000"), 500),
 )
 """The crowds: those that stay, a flood beyond C{--max-connections}, and those that are sent away."""
@@ -102,7 +107,7 @@ def _attack(report: Report, stage: Stage, carrier: str, attack: Attack) -> tuple
     before = residentBytes(proxy)
     crowd = _come(stage, way, attack)
     came = float(crowd.waitFor(r"came in (\S+) s")[1])
-    cpu = cpuShare(proxy, _WINDOW)
+    cpu = cpuShare(proxy, attack.window)
     first = residentBytes(proxy)
     # Beside a flood only who is there already is served.
     beside = oneClient(stage, way) if attack.count < _FLOOD else None
@@ -112,7 +117,7 @@ def _attack(report: Report, stage: Stage, carrier: str, attack: Attack) -> tuple
     crowd.stop()
     _awaitFiles(proxy, files)
     again = _come(stage, way, attack)
-    time.sleep(_WINDOW)
+    time.sleep(attack.window)
     second = residentBytes(proxy)
     again.stop()
     what = f"{way.name}: {attack.count:,} {attack.kind} {' '.join(attack.options)}"

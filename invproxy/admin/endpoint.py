@@ -153,7 +153,7 @@ def deliver(request: Request, answer: Answer) -> None:
     """
     request.setResponseCode(answer.status)
     for name, value in headersOf(answer):
-        request.setHeader(name, value)
+        request.responseHeaders.addRawHeader(name, value)
     if request.method != b"HEAD":
         request.write(answer.body)
     request.finish()

@@ -3,7 +3,9 @@ Who may use the admin endpoint.
 
 Two ways to say so. Without a token only peers on the same machine may, and only by a name that is the machine's own:
 somebody's DNS may point any other name here, and a page that was loaded by that name could then read what it asks for
-(DNS rebinding). With a token whoever has it may, from wherever.
+(DNS rebinding). With a token whoever has it may, from wherever. Programs send it as a bearer; a browser can only send
+what a person types, so it is taken as the password of HTTP Basic, too, but to look at things only: once it was typed, a
+browser sends it along with whatever any site has it ask for.
 
 In both ways, what a browser sends on behalf of another site is refused: such requests carry an C{Origin} or a
 C{Sec-Fetch-Site} that says so. There are no cookies here, so nothing would speak for them anyway.
@@ -20,6 +22,7 @@ from twisted.web.server import Request
 
 from invproxy.admin.answers import Problem
 from invproxy.admin.token import AdminToken
+from invproxy.auth import basic
 from invproxy.auth.throttle import Throttle
 
 _LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -29,6 +32,11 @@ _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real
 
 _HEALTH = frozenset((b"/healthz", b"/readyz"))
 """With a token, these tell everybody what they tell: whoever sees to it that the process lives needs no secrets."""
+
+_SAFE = frozenset((b"GET", b"HEAD"))
+"""Methods that change nothing: what a browser sends by itself is good for these."""
+
+_REALM = 'realm="invproxy admin"'
 
 _bearer = re.compile(rb"bearer +([\x21-\x7e]+) *", re.IGNORECASE).fullmatch
 
@@ -101,25 +109,48 @@ class Guard:
         given = request.requestHeaders.getRawHeaders(b"authorization") or []
         if not given:
             raise _unauthenticated(
-                "the admin API needs its token, as Authorization: Bearer ...", ""
+                request,
+                "the admin API needs its token, as Authorization: Bearer ..., or, to look at it in a"
+                " browser, as the password of any user",
             )
-        found = _bearer(given[0]) if len(given) == 1 else None
-        if found is not None and token.matches(found[1]):
-            return
+        if len(given) == 1:
+            found = _tokenIn(given[0], request.method)
+            if found is not None and token.matches(found):
+                return
         # One look has shown that it is wrong, so nobody who has the token is kept out by those who guess.
         peer = peerOf(request)
         self._throttle.check(peer)
         self._throttle.fail(peer)
-        raise _unauthenticated("this is not the token of the admin API", ', error="invalid_token"')
+        raise _unauthenticated(
+            request, "this is not the token of the admin API", ', error="invalid_token"'
+        )
+
+
+def _tokenIn(authorization: bytes, method: bytes) -> bytes | None:
+    """
+    Find what may be the token in the credentials of a request.
+    """
+    bearer = _bearer(authorization)
+    if bearer is not None:
+        return bearer[1]
+    shown = basic.givenOf(authorization) if method in _SAFE else None
+    pair = None if shown is None else basic.parse(shown)
+    return None if pair is None else pair[1]
 
 
 def _forbidden(detail: str) -> Problem:
     return Problem(403, "forbidden", detail)
 
 
-def _unauthenticated(detail: str, more: str) -> Problem:
-    challenge = [("WWW-Authenticate", f'Bearer realm="invproxy admin"{more}')]
-    return Problem(401, "unauthenticated", detail, headers=challenge)
+def _unauthenticated(request: Request, detail: str, more: str = "") -> Problem:
+    """
+    @param more: parameters of the challenge to programs.
+    """
+    challenges = [("WWW-Authenticate", f"Bearer {_REALM}{more}")]
+    if request.method in _SAFE and "text/html" in (request.getHeader("accept") or "").lower():
+        # A field of its own: browsers do not look behind the first challenge of a field.
+        challenges.append(("WWW-Authenticate", f"Basic {_REALM}"))
+    return Problem(401, "unauthenticated", detail, headers=challenges)
 
 
 def peerOf(request: Request) -> str:

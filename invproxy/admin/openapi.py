@@ -48,7 +48,7 @@ def document() -> Schema:
             {"name": "health", "description": "For whoever sees to it that the proxy runs."},
             {"name": "registry", "description": "Backends, and the tokens of their agents."},
         ],
-        "paths": _paths(),
+        "paths": _readable(_paths()),
         "components": {
             "securitySchemes": {
                 "token": {
@@ -57,7 +57,12 @@ def document() -> Schema:
                     "description": f"The token of --admin-token-file, {SHORTEST} to {LONGEST}"
                     " characters. Without that option none is needed, and programs on the same"
                     " machine alone are let in.",
-                }
+                },
+                "password": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "For browsers: any user name, and the token as the password.",
+                },
             },
             "schemas": {
                 "Backend": schemas.backend(),
@@ -73,6 +78,15 @@ def document() -> Schema:
             "parameters": {"id": _idParameter()},
         },
     }
+
+
+def _readable(paths: Schema) -> Schema:
+    """
+    Say that what changes nothing may be asked for with a password, too.
+    """
+    for operations in paths.values():
+        operations.get("get", {}).setdefault("security", [{}, {"token": []}, {"password": []}])
+    return paths
 
 
 def _paths() -> Schema:

@@ -15,9 +15,7 @@ same credentials that come many times at once, as a browser's do, are checked on
 
 from __future__ import annotations
 
-import re
 import secrets
-from base64 import b64decode
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
@@ -31,6 +29,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from invproxy.auth import basic
 from invproxy.auth.approaches import Approaches
 from invproxy.auth.cookies import SESSION, nameOf, takeOwn
 from invproxy.auth.sessions import Session, Sessions
@@ -72,10 +71,6 @@ _CHECK_TIMEOUT = 30.0
 _MOST_USER = 320
 """Characters in the name of an end user: as many as an email address may have."""
 
-_MALFORMED = b"?"
-"""Whose failures those are that name nobody."""
-
-_isBasic = re.compile(rb"basic(?:[ \t]+([^\r\n]*))?", re.IGNORECASE).fullmatch
 _AUTHORIZATION = b"\r\nauthorization:"
 
 
@@ -202,16 +197,16 @@ class Visitors:
             elif memory.fields == fields:
                 head.fields = memory.rest
                 return memory.known.name
-        basic = None
+        given = None
         if self._checkers:
-            basic = self._takeBasic(head)
+            given = self._takeBasic(head)
         session = None
         if self._sessions is not None:
             session = self._takeSession(head, peer)
         if self._userHeader is not None and self._isNamed(head, peer):
             return ""  # the name is read where all the rest of that is
-        if basic is not None:
-            return self._checkBasic(basic, head, peer, fields)
+        if given is not None:
+            return self._checkBasic(given, head, peer, fields)
         return session or ""
 
     def sessionOf(self, head: RequestHead, peer: IPeer) -> Session | None:
@@ -263,17 +258,16 @@ class Visitors:
         if at < 0:
             return None
         if lower.find(_AUTHORIZATION, at + 1) >= 0:
-            if any(_isBasic(each) for each in values(fields, b"authorization")):
+            if any(basic.givenOf(each) is not None for each in values(fields, b"authorization")):
                 raise Fault(BAD_REQUEST, "more than one Authorization")
             return None
         end = fields.find(b"\r\n", at + 2)
         if end < 0:
             end = len(fields)
-        matched = _isBasic(fields[at + len(_AUTHORIZATION) : end].strip(b" \t"))
-        if matched is None:
-            return None
-        head.fields = fields[:at] + fields[end:]
-        return matched[1] or b""
+        given = basic.givenOf(fields[at + len(_AUTHORIZATION) : end].strip(b" \t"))
+        if given is not None:
+            head.fields = fields[:at] + fields[end:]
+        return given
 
     def _checkBasic(
         self, given: bytes, head: RequestHead, peer: IPeer, fields: bytes
@@ -288,12 +282,11 @@ class Visitors:
         known = self._known.get(key)
         isKnownHere = known is not None and now < known.until and place in known.places
         pair: tuple[bytes, bytes] | None = None
-        who = _MALFORMED
+        who = b""
         if not isKnownHere:
             # What is known elsewhere does not pass, either: whoever guesses would find out for nothing what is in use.
-            pair = _parse(given)
-            if pair is not None:
-                who = self._hash(pair[0])
+            pair = self._pairOf(given)
+            who = self._hash(pair[0])
             self.throttle.check(client, who)
         if known is not None and now < known.freshUntil:
             if not isKnownHere:
@@ -306,10 +299,7 @@ class Visitors:
         if waiting is not None:
             waiting.append(mine)
             return mine
-        pair = pair or _parse(given)
-        if pair is None:
-            self.throttle.fail(client, who)
-            raise self.challenge("The credentials are not a name, a colon and a password.")
+        pair = pair or self._pairOf(given)
         if len(self._underWay) >= (_MOST_CHECKS * 2 if isKnownHere else _MOST_CHECKS):
             raise _tooMany()
         if not isKnownHere:
@@ -325,6 +315,17 @@ class Visitors:
             checked.addCallback(self._guessed, place, client, who)
         checked.addCallback(self._checked, key, place)
         return mine
+
+    def _pairOf(self, given: bytes) -> tuple[bytes, bytes]:
+        """
+        @return: the name and the password.
+        @raise Fault: (unauthenticated) if there are none. That is no guess, and nobody is asked, so it does not count:
+            neither against whoever sent it nor against others at the same address.
+        """
+        pair = basic.parse(given)
+        if pair is None or not pair[0]:
+            raise self.challenge("The credentials are not a name, a colon and a password.")
+        return pair
 
     def _hash(self, secret: bytes) -> bytes:
         return blake2b(secret, key=self._key, digest_size=24).digest()
@@ -400,16 +401,3 @@ class Visitors:
 
 def _tooMany() -> Fault:
     return Fault(TOO_MANY_ATTEMPTS, "try again in 1 s", b"\r\nRetry-After: 1")
-
-
-def _parse(given: bytes) -> tuple[bytes, bytes] | None:
-    """
-    Read Basic credentials.
-
-    @return: the name and the password, or L{None} if they are none.
-    """
-    try:
-        name, colon, password = b64decode(given.strip(b" \t"), validate=True).partition(b":")
-    except ValueError:
-        return None
-    return (name, password) if colon and name else None

@@ -103,6 +103,10 @@ class _HeadBuffer:
             raise Fault(HEAD_TOO_LARGE, f"a head of more than {self._limits.head} bytes")
 
 
+def _tooLate(head: RequestHead) -> Upload:
+    raise Fault(BAD_REQUEST, "a request on a connection that is gone")
+
+
 class RequestReader:
     """
     Reads requests, one at a time: after the end of one it waits for L{next}, and keeps what came behind it.
@@ -182,10 +186,12 @@ class RequestReader:
 
     def drop(self) -> None:
         """
-        Hold nothing any more: the connection is gone, though something may still refer to it.
+        Hold nothing any more, the connection's own method included: it is gone, and as long as each held the other,
+        what was still to be sent would be kept until the next collection of garbage, which can be far.
         """
         self.rest = b""
         self._head = _HeadBuffer(self._limits, requestLineFault)
+        self._opened = _tooLate
 
     def redirect(self, upload: Upload) -> None:
         """

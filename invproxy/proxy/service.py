@@ -27,7 +27,7 @@ from invproxy.auth.agents import OpenAgents
 from invproxy.auth.identity import IVerifier
 from invproxy.auth.oidc_settings import OIDCSettings
 from invproxy.census import Census
-from invproxy.errors import ConfigError
+from invproxy.errors import CLIENT_GONE, ConfigError
 from invproxy.interfaces import IAccessLog, IMetrics
 from invproxy.metrics import Tally
 from invproxy.proxy.access import AgentAccess
@@ -44,6 +44,7 @@ from invproxy.server import StreamingSite
 from invproxy.server.accepting import guardPort
 from invproxy.server.crowd import Crowd, Room
 from invproxy.server.site import ignore
+from invproxy.server.stream import ServerStream
 
 _log = Logger(namespace="invproxy.proxy")
 
@@ -174,6 +175,7 @@ class ProxyService(Service):
                 reactor,
                 limits=settings.limits,
                 crowd=self._crowd(_MOST_ADMINISTRATORS, _MOST_ADMINISTRATORS // 4),
+                streamEnded=self._countBroken,
                 name="admin_connections",
             ),
         }
@@ -185,6 +187,14 @@ class ProxyService(Service):
         self._starting: Deferred[None] | None = None
         self._whenReady: list[Deferred[Addresses]] = []
         self._outcome: Addresses | Failure | None = None
+
+    def _countBroken(self, stream: ServerStream) -> None:
+        """
+        Count what the admin endpoint refuses with its connection, by its bounds above all: where clients are, the
+        recorder counts that.
+        """
+        if stream.error is not None and stream.error is not CLIENT_GONE:
+            self.refusals.count(stream.error)
 
     def _includeIn(self, census: Census) -> None:
         census.include(self._access, self._room, *self._sites.values())

@@ -81,10 +81,11 @@ class Channel(Connection):
     # What the transport calls.
 
     def connectionMade(self) -> None:
+        # First, as connectionLost counts it out whatever happens here.
+        self._countedFor, self._surplus = self.site.admit(self)
         self.secure = isSecure(self.transport)
         self._outlet = Outlet(self.transport, self, self.site.turn)
         self.send = self._outlet.write
-        self._countedFor, self._surplus = self.site.admit(self)
         self._await(self.site.headTimeout, Channel._closeUnasked)
         if self.site.minPace:
             self._pacer = Pacer(self, self.site.minPace)
@@ -122,6 +123,7 @@ class Channel(Connection):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
+        self._reader.redirect(DISCARD)
         self._reader.drop()
         self._outlet.drop()
         self.site.forget(self)

@@ -5,6 +5,7 @@ Who may use the admin endpoint.
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -20,11 +21,19 @@ from invproxy.admin.guard import Guard, isLoopback, peerOf
 from invproxy.admin.token import AdminToken
 from invproxy.auth.throttle import LIMIT, Throttle
 from invproxy.errors import ConfigError
+from invproxy.http1.fields import values
 from invproxy.test.admincase import AdminTestCase, Asked
 
 TOKEN = b"0123456789abcdef-of-the-test"
 
 EVERYWHERE = ("/", "/healthz", "/api/status", "/api/backends", "/api/openapi.json", "/none")
+
+
+def typed(token: bytes, user: bytes = b"admin") -> bytes:
+    """
+    What a browser sends when somebody has typed a token as a password.
+    """
+    return b"Authorization: Basic %b\r\n" % b64encode(user + b":" + token)
 
 
 class LoopbackTests(AdminTestCase):
@@ -197,6 +206,103 @@ class TokenTests(AdminTestCase):
             self.assertIn('error="invalid_token"', answer.value(b"www-authenticate") or "")
             self.assertNotIn(b"wrong", answer.body)
 
+    def test_browser(self) -> None:
+        """
+        A browser, which can only send what a person types, looks at everything with the token as a password, of
+        whatever user; and programs that know Basic do.
+        """
+        for user in (b"", b"admin", b"\xff"):
+            fields = typed(TOKEN, user)
+            for path in ("/", "/api/status", "/api/backends", "/metrics", "/api/openapi.json"):
+                for method in ("GET", "HEAD"):
+                    answer = self.ask(
+                        method, path, fields=fields, host=b"x.example", address="192.0.2.1"
+                    )
+                    self.assertEqual(answer.status, 200, (method, path))
+
+    def test_browserIsAsked(self) -> None:
+        """
+        Who asks for a page is asked for a password, in a field of its own; nobody else is, nor for what changes
+        anything.
+        """
+        bearer, password = b'Bearer realm="invproxy admin"', b'Basic realm="invproxy admin"'
+        html = b"Accept: application/xml, Text/HTML;q=0.9\r\n"
+        json = b"Accept: application/json, */*\r\n"
+        for method, fields, challenges in (
+            ("GET", html, [bearer, password]),
+            ("HEAD", html, [bearer, password]),
+            ("GET", json, [bearer]),
+            ("GET", b"", [bearer]),
+            ("POST", html, [bearer]),
+            ("PUT", html, [bearer]),
+            ("DELETE", html, [bearer]),
+            ("OPTIONS", html, [bearer]),
+        ):
+            answer = self.ask(method, "/", fields=fields, address="192.0.2.1")
+            self.assertEqual(answer.status, 401)
+            self.assertEqual(values(answer.fields, b"WWW-Authenticate"), challenges, method)
+        # Once more, as long as it is wrong.
+        answer = self.ask("GET", "/", fields=html + typed(b"wrong-wrong-wrong"))
+        self.assertProblem(answer, 401, "unauthenticated")
+        self.assertEqual(
+            values(answer.fields, b"WWW-Authenticate"),
+            [bearer + b', error="invalid_token"', password],
+        )
+
+    def test_browserChangesNothing(self) -> None:
+        """
+        A browser sends what was typed by itself, whichever page has it send something: so it is good for no method that
+        changes anything, nor does the answer tell whether it was right.
+        """
+        body = b'{"id": "web", "endUser": "allUsers", "backendUser": "", "pathPrefixes": ["/"]}'
+        fields = b"Authorization: Bearer %b\r\n" % TOKEN
+        self.assertEqual(self.ask("POST", "/api/backends", body, fields).status, 201)
+        self.audit.clear()
+        for method, path in (
+            ("POST", "/api/backends"),
+            ("PUT", "/api/backends/web"),
+            ("DELETE", "/api/backends/web"),
+            ("POST", "/api/backends/web/tokens"),
+            ("PATCH", "/api/backends/web"),
+            ("OPTIONS", "/api/backends"),
+            ("get", "/api/backends"),
+        ):
+            for address, token in (("192.0.2.1", TOKEN), ("192.0.2.2", TOKEN[:-1])):
+                refused = self.ask(method, path, body, typed(token), address=address)
+                problem = self.assertProblem(refused, 401, "unauthenticated")
+                self.assertIn("not the token", problem["detail"])
+        self.assertEqual(self.audit, [])
+        listed = self.ask("GET", "/api/backends", fields=fields)
+        self.assertEqual([record["id"] for record in listed.json], ["web"])
+
+    def test_typedWrong(self) -> None:
+        """
+        401 for other passwords, and for what is none; who guesses so is slowed down, with whoever guesses otherwise.
+        """
+        token = b64encode(TOKEN)
+        pair = b64encode(b"admin:" + TOKEN)
+        for shown in (
+            b64encode(b"admin:" + TOKEN[:-1]),
+            b64encode(b"admin:" + TOKEN + b"\n"),
+            b64encode(b"admin:"),
+            b64encode(TOKEN + b":"),
+            token,
+            pair + b" x",
+            pair[:-1],
+            b"?",
+            b"",
+        ):
+            fields = b"Authorization: Basic %b\r\n" % shown
+            answer = self.ask("GET", "/", fields=fields, address="192.0.2.1")
+            self.assertProblem(answer, 401, "unauthenticated")
+        twice = typed(TOKEN) + typed(TOKEN)
+        self.assertProblem(self.ask("GET", "/", fields=twice, address="192.0.2.1"), 401)
+        self.assertEqual(self.bearing(b"guess").status, 429)
+        refused = self.ask("GET", "/", fields=typed(b"guess"), address="192.0.2.1")
+        self.assertProblem(refused, 429, "too-many-attempts")
+        right = self.ask("GET", "/", fields=typed(TOKEN), address="192.0.2.1")
+        self.assertEqual(right.status, 200)
+
     def test_atTheHead(self) -> None:
         """
         Who has no token, or a wrong one, is refused before the body comes; what all may see waits for none either.
@@ -213,10 +319,11 @@ class TokenTests(AdminTestCase):
         """
         What a page of another site sends is refused even with the token.
         """
+        bearer = b"Authorization: Bearer %b\r\n" % TOKEN
         for fields in (b"Origin: http://evil.example\r\n", b"Sec-Fetch-Site: cross-site\r\n"):
             for path in ("/api/status", "/healthz"):
-                fields += b"Authorization: Bearer %b\r\n" % TOKEN
-                self.assertProblem(self.ask("GET", path, fields=fields), 403)
+                for token in (bearer, typed(TOKEN)):
+                    self.assertProblem(self.ask("GET", path, fields=fields + token), 403)
 
     def test_guessing(self) -> None:
         """

@@ -66,16 +66,30 @@ class BasicTests(VisitorsCase):
 
     def test_malformed(self) -> None:
         """
-        What is no name and password is not asked about; it counts as a failure.
+        What is no name and password is refused and not asked about. It guesses nothing, so it is never too much.
         """
         for text in (b"Basic", b"Basic ", b"Basic ?", b"Basic YWxpY2U", b"Basic OndvbmRlcg=="):
+            field = (b"Authorization", text)
+            for _ in range(WIDE_LIMIT):
+                self.assertEqual(self.identify(field, rest=b""), "!unauthenticated", text)
             self.assertEqual(
-                self.identify((b"Authorization", text), rest=b""), "!unauthenticated", text
+                values(self.fault.fields, b"WWW-Authenticate"),
+                [b'Basic realm="invproxy", charset="UTF-8"'],
             )
         self.assertEqual(self.checker.asked, [])
-        for _ in range(LIMIT - 5):
+        self.assertEqual(self.identify(basic("bob", "builder")), "bob")
+
+    def test_malformedMeanwhile(self) -> None:
+        """
+        It does not end what others at the same address have under way, either: that goes on counting.
+        """
+        self.checker.later = []
+        self.assertEqual(self.identify(basic("bob", "x")), "(waits)")
+        for _ in range(3):
             self.identify((b"Authorization", b"Basic ?"))
-        self.assertEqual(self.identify((b"Authorization", b"Basic ?")), "!too-many-attempts")
+        for number in range(WIDE_LIMIT - 1):
+            self.throttle.attempt(self.peer, b"%d" % number)
+        self.assertRaises(Fault, self.throttle.attempt, self.peer, b"alice")
 
     def test_two(self) -> None:
         """
@@ -311,7 +325,6 @@ class BasicTests(VisitorsCase):
         for number in range(WIDE_LIMIT):
             self.assertEqual(self.identify(basic(f"user{number}", "x")), "!unauthenticated")
         self.assertEqual(self.identify(basic("bob", "builder")), "!too-many-attempts")
-        self.assertEqual(self.identify((b"Authorization", b"Basic ?")), "!too-many-attempts")
         self.assertEqual(self.identify(basic("alice", "wonder")), "alice")
         self.clock.advance(15)
         self.assertEqual(self.identify(basic("bob", "builder")), "bob")

@@ -213,6 +213,46 @@ class BrowserTests(PlaceTestCase):
         self.assertEqual(self.backends(), [])
 
 
+class PasswordTests(PlaceTestCase):
+    """
+    A browser whose user has typed the admin token as a password.
+    """
+
+    if why := missing():
+        skip = why
+        sys.stderr.write(f"{__name__}.PasswordTests is skipped: {skip}\n")
+
+    def test_looksOnly(self) -> None:
+        """
+        The browser is asked for it, shows everything, and sends it along from then on; which changes nothing.
+        """
+        secret = "a-token-of-this-test"
+        token = self.path("admin-token")
+        with open(token, "w", encoding="ascii") as file:
+            file.write(secret)
+        proxy = self.proxy("--admin-token-file", token)
+        driver = startBrowser(self, self.path("profile"))
+        driver.get(f"{proxy.admin}/api/backends")
+        self.assertNotIn("[]", driver.page_source)
+        # As if it were typed: Chromium sends this only when it is asked for a password.
+        driver.get(proxy.admin.replace("//", f"//admin:{secret}@"))
+        self.assertIn("No agent has called yet.", find(driver, "main").text)
+        driver.get(f"{proxy.admin}/api/status")
+        self.assertIn('"ready": true', driver.page_source)
+        url = f"{proxy.admin}/api/backends"
+        for options, status in (
+            ({}, 200),
+            ({"method": "POST", "body": json.dumps(RECORD)}, 401),
+            ({"method": "DELETE"}, 401),
+        ):
+            found = driver.execute_async_script(ASK, url, options)
+            self.assertEqual(found[:2], ["basic", status], options)
+        bearing = urllib.request.Request(url, headers={"Authorization": f"Bearer {secret}"})
+        with urllib.request.urlopen(bearing, timeout=DEADLINE) as answer:
+            self.assertEqual(json.load(answer), [])
+        self.assertEqual(proxy.count(secret), 0)
+
+
 class CommandTests(PlaceTestCase):
     """
     C{invproxy}, C{twist invproxy-server} and C{twist invproxy-agent} together.

@@ -439,16 +439,25 @@ def nodeModule() -> str | None:
     return module if os.path.exists(module) else None
 
 
+def lackOfNode() -> str | None:
+    """
+    Say why that module cannot be used, as far as C{.ci/packages} has found out.
+    """
+    if shutil.which("node") and nodeModule():
+        return None
+    try:
+        why = (CHECKOUT / "build" / "node" / "why").read_text("utf-8").strip()
+    except OSError:
+        why = ".ci/packages does that"
+    return f"not installed: npm's oidc-provider ({why})"
+
+
 class NodeProviderTests(_Journey):
     """
     With npm's C{oidc-provider}, which is certified, and insists on PKCE.
     """
 
-    if why := missing("trustme") or (
-        None
-        if shutil.which("node") and nodeModule()
-        else "not installed: npm's oidc-provider (.ci/packages does that)"
-    ):
+    if why := missing("trustme") or lackOfNode():
         skip = why
         sys.stderr.write(f"{__name__}.NodeProviderTests is skipped: {skip}\n")
 

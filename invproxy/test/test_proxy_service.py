@@ -310,6 +310,7 @@ class StartTests(ServiceCase):
         calls = [bench.at(8081, HEALTH % b"healthz") for _ in range(257)]
         self.assertEqual([call.status for call in calls], [200] * 256 + [503])
         self.assertEqual(calls[-1].error, "too-many-connections")
+        self.assertEqual(bench.service.refusals.counts, {"too-many-connections": 1})
 
 
 class StopTests(ServiceCase):

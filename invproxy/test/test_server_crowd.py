@@ -4,8 +4,10 @@ Who may be connected: the bounds of a site, what becomes of those beyond them, a
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
+import weakref
 from ipaddress import ip_network
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,7 +30,7 @@ from invproxy.refusals import Refusals
 from invproxy.server import StreamingSite
 from invproxy.server.accepting import Doorkeeper, guardPort
 from invproxy.server.crowd import Crowd, Room
-from invproxy.test.serving import GET, PORT, ServerTestCase, statuses
+from invproxy.test.serving import GET, PORT, PlayedOrigin, ServerTestCase, ok, post, statuses
 from invproxy.testing import MemoryNetwork
 
 
@@ -208,6 +211,73 @@ class CrowdTests(SynchronousTestCase):
         network.advance(31)
         self.assertEqual(proxy._room.taken, 0)
         network.resultOf(proxy.stopService())
+
+
+class Broken(StringTransport):
+    """
+    A transport of which something cannot be had.
+    """
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        raise OSError("Invalid argument")
+
+
+class BrokenTests(SynchronousTestCase):
+    """
+    Connections that cannot even be set up.
+    """
+
+    def test_counted(self) -> None:
+        """
+        Are counted in and out once, like others.
+        """
+        room = Room()
+        crowd = Crowd(Refusals(Clock()), 100, room=room)
+        site = StreamingSite(PlayedOrigin(), Clock(), crowd=crowd)
+        channel = site.buildProtocol(at("192.0.2.1"))
+        self.assertRaises(OSError, channel.makeConnection, Broken())
+        self.assertEqual((crowd.count, room.taken, site.countLinks()), (1, 1, 0))
+        channel.connectionLost()
+        self.assertEqual((crowd.count, room.taken, site.countLinks()), (0, 0, 0))
+
+
+class GoneTests(SynchronousTestCase):
+    """
+    Connections that are gone.
+    """
+
+    def test_nothingKept(self) -> None:
+        """
+        Their transports go with them, and what these had still to send: a crowd that was sent away leaves nothing
+        behind until garbage is collected. That is so before, within, and after a request.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for data, isAnswered in (
+            (b"", False),
+            (GET[:-4], False),
+            (GET, False),
+            (GET, True),
+            (post(5) + b"abc", False),
+            (post(5) + b"abc", True),
+        ):
+            origin = PlayedOrigin()
+            clock = Clock()
+            site = StreamingSite(origin, clock, minPace=1000.0)
+            channel = site.buildProtocol(at("192.0.2.1"))
+            transport = StringTransport()
+            channel.makeConnection(transport)
+            channel.dataReceived(data)
+            if isAnswered:
+                origin.played[0].answer.respond(ok(5))
+                origin.played[0].answer.write(b"abc")
+            gone = weakref.ref(transport)
+            clock.advance(0)
+            transport.unregisterProducer()  # as transports do
+            channel.connectionLost()
+            origin.played.clear()
+            del channel, transport
+            self.assertIsNone(gone(), (data, isAnswered))
 
 
 class AgentsInCrowdTests(ServerTestCase):

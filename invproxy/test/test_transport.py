@@ -97,6 +97,21 @@ class OutletTests(SynchronousTestCase):
         self.assertEqual(self.transport.calls, ["noDelay True"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_resetAlready(self) -> None:
+        """
+        Some kernels let nothing be set any more where the peer has reset a connection: it is served until that shows.
+        """
+
+        class Reset(Kernel):
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                raise OSError(22, "Invalid argument")
+
+        outlet = self.make(Reset())
+        self.assertIs(self.transport.producer, self.producer)
+        outlet.write(b"head")
+        self.clock.advance(0)
+        self.assertEqual(self.transport.sent, [b"head"])
+
     def test_oneCallForAll(self) -> None:
         """
         Outlets of one turn are flushed by one call, in the order in which they were written to.
