@@ -106,10 +106,9 @@ class Outlet:
 
     __slots__ = ("_aborted", "_pieces", "_send", "_size", "_transport", "_turn")
 
-    def __init__(self, transport: StreamTransport, producer: IPushProducer, turn: Turn) -> None:
+    def __init__(self, transport: StreamTransport, turn: Turn) -> None:
         """
         @param transport: the connection's transport, which has just been connected.
-        @param producer: what is told when more is written than the transport sends.
         @param turn: what collects what is written.
         """
         self._transport: Any = transport
@@ -120,7 +119,15 @@ class Outlet:
         self._send: Callable[[bytes], int] | None = None
         if isinstance(transport, tcp.Connection) and not isSecure(transport):
             self._send = transport.getHandle().send
-        turn.adopt(transport)
+
+    def begin(self, producer: IPushProducer) -> None:
+        """
+        Prepare the connection for what will be written.
+
+        @param producer: what is told when more is written than the transport sends.
+        """
+        transport = self._transport
+        self._turn.adopt(transport)
         if ITCPTransport.providedBy(transport):
             _tune(transport)
         transport.registerProducer(producer, True)
@@ -219,8 +226,9 @@ class Outlet:
         """
         Let go of all that was not sent: the connection is gone.
 
-        A connection and those who use it refer to each other, so what is left of it stays until the garbage collector
-        comes. That counts objects, not bytes: a window of an answer in each of a few hundred is nothing to it.
+        Where a connection and those who use it refer to each other, as below TLS, what is left of it stays until the
+        garbage collector comes. That counts objects, not bytes: a window of an answer in each of a few hundred is
+        nothing to it.
         """
         self._pieces = []
         self._size = 0

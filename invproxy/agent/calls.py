@@ -48,7 +48,8 @@ class Call:
         """
         Break the call off; nothing more is heard of it.
         """
-        self.upload.abort(Fault(CLIENT_GONE))
+        upload, self.upload = self.upload, DISCARD
+        upload.abort(Fault(CLIENT_GONE))
 
     def identify(self, requestID: str, endUser: str = "") -> None:
         pass
@@ -63,7 +64,7 @@ class Call:
         pass
 
     def finish(self, trailers: bytes = b"") -> None:
-        pass
+        self.upload = DISCARD  # it knows us, and would keep us
 
     def fail(self, fault: Fault) -> None:
         pass
@@ -115,6 +116,7 @@ class _SmallCall(Call):
             )
 
     def finish(self, trailers: bytes = b"") -> None:
+        super().finish()
         if not self.done.called:
             assert self._head is not None
             self.done.callback(Reply(self._head, bytes(self._body)))
@@ -192,6 +194,7 @@ class FetchCall(Call):
             self._taker.requestReceived(data)
 
     def finish(self, trailers: bytes = b"") -> None:
+        super().finish()
         if self._good:
             self._taker.requestEnded()
 

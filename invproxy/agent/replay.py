@@ -467,4 +467,5 @@ class Replay:
             if call is not None:
                 call.abort()
         self._fetch = self._post = self._lifeline = None
+        self._reader.drop()
         self._ended(self)

@@ -219,6 +219,7 @@ class AgentStream(Stream):
         self.endRequest(trailers)
         if self._isEnded and not self._queued:
             self.close()
+            self.upload = DISCARD
 
     def endRequest(self, trailers: bytes = b"") -> None:
         """

@@ -72,7 +72,8 @@ class ClientConnection(Protocol):
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        self._outlet = Outlet(self.transport, self, self._client.turn)
+        self._outlet = Outlet(self.transport, self._client.turn)
+        self._outlet.begin(self)
         self.send = self._outlet.write
         self.flush = self._outlet.flush
         self._client.connections.add(self)
@@ -100,6 +101,11 @@ class ClientConnection(Protocol):
         self._lost = True
         self._outlet.drop()
         self._client.forget(self)
+        if self._uses:
+            self._endStream(reason)
+            self._reader.drop()
+
+    def _endStream(self, reason: Failure) -> None:
         stream = self._stream
         if stream is None:
             return

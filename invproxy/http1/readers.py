@@ -53,6 +53,30 @@ class Answer(Protocol):
     def finish(self, trailers: bytes = b"") -> None: ...
 
 
+class _Nowhere:
+    """
+    Where what a reader finds goes once its connection is gone.
+    """
+
+    def opened(self, head: RequestHead) -> Upload:
+        return self
+
+    def inform(self, head: ResponseHead) -> None:
+        pass
+
+    def respond(self, head: ResponseHead) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def finish(self, trailers: bytes = b"") -> None:
+        pass
+
+
+_NOWHERE: Final = _Nowhere()
+
+
 class _HeadBuffer:
     """
     Collects bytes until a head is whole; refuses one that cannot become valid as soon as that can be seen.
@@ -101,10 +125,6 @@ class _HeadBuffer:
                 self._lineChecked = True
         if len(data) >= self._limits.head:
             raise Fault(HEAD_TOO_LARGE, f"a head of more than {self._limits.head} bytes")
-
-
-def _tooLate(head: RequestHead) -> Upload:
-    raise Fault(BAD_REQUEST, "a request on a connection that is gone")
 
 
 class RequestReader:
@@ -189,9 +209,10 @@ class RequestReader:
         Hold nothing any more, the connection's own method included: it is gone, and as long as each held the other,
         what was still to be sent would be kept until the next collection of garbage, which can be far.
         """
+        self._opened = _NOWHERE.opened
+        self._upload = _NOWHERE
         self.rest = b""
         self._head = _HeadBuffer(self._limits, requestLineFault)
-        self._opened = _tooLate
 
     def redirect(self, upload: Upload) -> None:
         """
@@ -258,6 +279,12 @@ class ResponseReader:
         self.ended = False
         self._begun = False
         self._interims = 0
+
+    def drop(self) -> None:
+        """
+        Hold nobody any more: the connection is gone.
+        """
+        self._answer = _NOWHERE
 
     def feed(self, data: bytes) -> None:
         """

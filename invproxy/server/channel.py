@@ -84,7 +84,8 @@ class Channel(Connection):
         # First, as connectionLost counts it out whatever happens here.
         self._countedFor, self._surplus = self.site.admit(self)
         self.secure = isSecure(self.transport)
-        self._outlet = Outlet(self.transport, self, self.site.turn)
+        self._outlet = Outlet(self.transport, self.site.turn)
+        self._outlet.begin(self)
         self.send = self._outlet.write
         self._await(self.site.headTimeout, Channel._closeUnasked)
         if self.site.minPace:
@@ -123,7 +124,6 @@ class Channel(Connection):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
-        self._reader.redirect(DISCARD)
         self._reader.drop()
         self._outlet.drop()
         self.site.forget(self)

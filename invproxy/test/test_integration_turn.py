@@ -45,7 +45,8 @@ class Recorder(Protocol):
         self.react: Callable[[bytes], None] = lambda data: None
 
     def connectionMade(self) -> None:
-        self.outlet = Outlet(self.transport, self, self.turn)  # type: ignore[arg-type]
+        self.outlet = Outlet(self.transport, self.turn)
+        self.outlet.begin(self)  # type: ignore[arg-type]
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data

@@ -79,7 +79,9 @@ class OutletTests(SynchronousTestCase):
         self.clock = Clock()
         self.producer = Producer()
         self.transport = transport
-        return Outlet(transport, self.producer, Turn(self.clock))
+        outlet = Outlet(transport, Turn(self.clock))
+        outlet.begin(self.producer)
+        return outlet
 
     def waiting(self) -> bytes:
         return b"".join((self.transport.dataBuffer, *self.transport._tempDataBuffer))
@@ -119,7 +121,7 @@ class OutletTests(SynchronousTestCase):
         turn = Turn(clock := Clock())
         kernels = [Kernel() for _ in range(3)]
         for kernel in kernels:
-            Outlet(kernel, Producer(), turn).write(b"x")
+            Outlet(kernel, turn).write(b"x")
         self.assertEqual(len(clock.getDelayedCalls()), 1)
         clock.advance(0)
         self.assertEqual([kernel.sent for kernel in kernels], [[b"x"]] * 3)
@@ -241,7 +243,7 @@ class OutletTests(SynchronousTestCase):
         turn = Turn(clock := Clock())
         kernels = [Kernel(), Kernel()]
         kernels[0].send = lambda data: 1 // 0  # type: ignore[method-assign]
-        outlets = [Outlet(kernel, Producer(), turn) for kernel in kernels]
+        outlets = [Outlet(kernel, turn) for kernel in kernels]
         for outlet in outlets:
             outlet.write(b"x")
         clock.advance(0)
@@ -278,7 +280,7 @@ class TurnTests(SynchronousTestCase):
         """
         clock = Clock()
         turn = turnOf(clock)
-        Outlet(kernel := Kernel(), Producer(), turn).write(b"x")
+        Outlet(kernel := Kernel(), turn).write(b"x")
         clock.advance(0)
         self.assertEqual(kernel.sent, [b"x"])
         kept = weakref.ref(clock)  # which has the turn
