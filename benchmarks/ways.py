@@ -89,7 +89,7 @@ _ORIGIN = """
     access_log off;
     client_body_buffer_size 16m;
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
+        listen 127.0.0.1:{port} backlog=1024{buffer};
         root {directory};
         location /up {{
             mirror /drop;
@@ -152,11 +152,13 @@ def _nginx(stage: Stage, name: str, http: str, scheme: str = "http", **values: o
     return Way(name, port, (program,), scheme=scheme)
 
 
-def nginxOrigin(stage: Stage) -> Way:
+def nginxOrigin(stage: Stage, *, buffer: int = 0) -> Way:
     """
     Start nginx as the origin of short and long answers (C{/1k}, C{/10m}), which also takes uploads (PUT of C{/up}).
+
+    @param buffer: KiB that it may have the kernel hold for each connection; 0 leaves it to the kernel.
     """
-    return _nginx(stage, "origin", _ORIGIN)
+    return _nginx(stage, "origin", _ORIGIN, buffer=f" sndbuf={buffer}k" if buffer else "")
 
 
 def nginxReverse(

@@ -21,6 +21,12 @@ _WINDOW = 5.0
 _FILLING = 15.0
 """Seconds until all that a crowd of readers is held back from has come as far as it may."""
 
+_ORIGIN_BUFFER = 256
+"""
+KiB. By itself the kernel takes 4 MiB for each answer that goes no further, which for 500 of them is more than it grants
+all TCP of a machine. Then it throttles every connection there is, and that is what would be measured.
+"""
+
 _PATIENCE = 120.0
 _PATIENT = ("--head-timeout", "600", "--max-connections", "11000")
 _MOST = 10_000
@@ -97,7 +103,7 @@ def run(plan: Plan) -> Report:
 
 def _attack(report: Report, stage: Stage, carrier: str, attack: Attack) -> tuple[Cell, ...]:
     requireFiles(attack.count)
-    origin = nginxOrigin(stage)
+    origin = nginxOrigin(stage, buffer=_ORIGIN_BUFFER)
     way = inverting(stage, origin, carrier, *attack.options)
     proxy = way.programs[0].pid
 
