@@ -14,11 +14,12 @@ does every socket with which this cannot work: without epoll, or with transports
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorTime, IReadDescriptor
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -138,6 +139,20 @@ def _canAdopt(reactor: object) -> bool:
     ) and isinstance(getattr(reactor, "_poller", None), getattr(select, "epoll", ()))
 
 
+_MOST_READ: Final = 65536
+"""Bytes that are read of a connection at a time."""
+
+_Receive = Callable[[memoryview], int]
+
+
+def _receiveOf(reader: Any) -> _Receive | None:
+    """
+    Find what reads from the socket of a connection, unless that has a way of its own, as those have over UNIX sockets.
+    """
+    isPlain = type(reader).doRead is tcp.Connection.doRead and hasattr(reader, "_dataReceived")
+    return reader.socket.recv_into if isPlain else None
+
+
 @implementer(IReadDescriptor)
 class _Sockets:
     """
@@ -148,7 +163,8 @@ class _Sockets:
     def __init__(self, turn: Turn, reactor: Any) -> None:
         self._turn = turn
         self._reactor = reactor
-        self._readers: dict[int, Any] = {}
+        self._readers: dict[int, tuple[Any, _Receive | None]] = {}
+        self._received = memoryview(bytearray(_MOST_READ))
         # Sockets that wait to write. They are the reactor's, wholly: of one that breaks, it must read what has come
         # before it takes it for lost.
         self._writers: set[int] = set()
@@ -176,7 +192,7 @@ class _Sockets:
             self._epoll.register(number, select.EPOLLIN)
             if not self._readers:
                 self._reactor.addReader(self)
-            self._readers[number] = reader
+            self._readers[number] = reader, _receiveOf(reader)
 
     def removeReader(self, reader: Any) -> None:
         number = reader.fileno()
@@ -242,12 +258,13 @@ class _Sockets:
         self._turn.begin()
         try:
             for number, event in self._epoll.poll(0, max(_LEAST_EVENTS, len(readers) >> 3)):
-                reader = readers.get(number)
-                if reader is None:
+                found = readers.get(number)
+                if found is None:
                     continue  # one before it has put an end to it
+                reader, receive = found
                 if event & select.EPOLLIN:
                     try:
-                        why = reader.doRead()
+                        why = reader.doRead() if receive is None else self._read(reader, receive)
                     except Exception as error:
                         _log.failure("a connection failed on what it received")
                         why = error
@@ -262,11 +279,26 @@ class _Sockets:
         finally:
             self._turn.end()
 
+    def _read(self, reader: Any, receive: _Receive) -> Any:
+        """
+        Read what a connection over TCP has, as its C{doRead} does. But that asks for 64 KiB of memory each time and
+        gives back what is not needed; others take of it, and the next time it has to come from somewhere else: so
+        memory grew for hours.
+        """
+        received = self._received
+        try:
+            size = receive(received)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        return reader._dataReceived(bytes(received[:size]))
+
     def connectionLost(self, reason: Failure) -> None:
         """
         The reactor has stopped.
         """
-        for reader in list(self._readers.values()):
+        for reader, _ in list(self._readers.values()):
             try:
                 reader.connectionLost(reason)
             except Exception:

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -163,6 +164,29 @@ class AdoptionTests(SynchronousTestCase):
         peerOfTwo.sendall(b"two")
         self.spin(lambda: one.received and two.received)
         self.assertEqual((one.received, two.received), (b"one", b"two"))
+
+    def test_memory(self) -> None:
+        """
+        A message takes no more memory than it has bytes, also while it comes.
+        """
+        one, peer = self.connect()
+        peer.sendall(b"first")
+        self.spin(lambda: one.received)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        peer.sendall(b"second")
+        self.spin(lambda: one.received == b"firstsecond")
+        self.assertLess(tracemalloc.get_traced_memory()[1], 16384)
+
+    def test_much(self) -> None:
+        """
+        What is more than is read at a time comes whole.
+        """
+        one, peer = self.connect()
+        sent = bytes(range(256)) * 1000
+        peer.sendall(sent)
+        self.spin(lambda: len(one.received) == len(sent))
+        self.assertEqual(one.received, sent)
 
     def test_joined(self) -> None:
         """
