@@ -28,6 +28,8 @@ _PLAIN = ("timers", "readers", "writers", "files")
 
 CACHES = {
     "objects: invproxy.http1.lines.Line": 4096 + 256 + 64,
+    # The last one of each connection that has brought one: while it is quiet, those of polls.
+    "objects: invproxy.http1.lines.Section": 64,
     "tables: invproxy.http1.lines._known": 4096,
     "tables: invproxy.http1.lines._knownStatuses": 256,
     "tables: invproxy.agent.workload.Workload._over": 1000,
