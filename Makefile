@@ -21,12 +21,12 @@ TRIAL := -j2
 TRIAL_INTEGRATION := -j3
 
 .NOTPARALLEL:
-.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos faults soak fuzz clean packages provider
+.PHONY: demo test lint audit unit integration docs compiled test-compiled bench chaos faults soak fuzz clean packages begin-provider provider
 
 demo: $(VENV)/installed
 	@exec $(BIN)/python examples/demo.py
 
-test: packages $(VENV)/installed-lint $(VENV)/installed-audit $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration provider
+test: packages begin-provider $(VENV)/installed-lint $(VENV)/installed-audit $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-integration provider
 	@MAKE='$(MAKE)' SOAK='$(or $(SOAK),--minutes 2)' $(BIN)/python .ci/steps --beside soak --beside docs lint audit unit integration
 
 lint: $(VENV)/installed-lint $(VENV)/installed-test
@@ -78,9 +78,12 @@ clean:
 packages:
 	@.ci/packages
 
-# What packages has left to be installed beside the others.
+# It is installed beside the Python packages.
+begin-provider:
+	@.ci/provider begin
+
 provider:
-	@.ci/packages wait
+	@.ci/provider wait
 
 # One stamp for the package alone, one for each extra of setup.cfg.
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/made

@@ -334,7 +334,7 @@ class IMetrics(Interface):
 
     def connectionRefused(error: str) -> None:
         """
-        A connection was closed without an answer.
+        A connection was refused, or what came over it at the admin endpoint.
 
         @param error: the code of the reason.
         """

@@ -25,7 +25,12 @@ Handler = Callable[[Request], Answer | Awaitable[Answer]]
 
 _log = Logger(namespace="invproxy.admin")
 
-_HEADERS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    # A page of another site can have a browser ask, with a password that was typed: it is to see nothing of the answer.
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
 
 
 class Endpoint(Resource):

@@ -8,7 +8,9 @@ what a person types, so it is taken as the password of HTTP Basic, too, but to l
 browser sends it along with whatever any site has it ask for.
 
 In both ways, what a browser sends on behalf of another site is refused: such requests carry an C{Origin} or a
-C{Sec-Fetch-Site} that says so. There are no cookies here, so nothing would speak for them anyway.
+C{Sec-Fetch-Site} that says so. There are no cookies here. Over plain HTTP a page can have a browser that knows the
+password ask for something without either; what that answers is for no other site to see (see
+L{invproxy.admin.endpoint}), and changes nothing.
 """
 
 from __future__ import annotations

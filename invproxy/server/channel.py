@@ -125,13 +125,13 @@ class Channel(Connection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._over = True
         self._reader.drop()
-        self._outlet.drop()
         self.site.forget(self)
         if self._pacer is not None:
             self.site.deadlines.forget(self._pacer)
             self._pacer = None
         if not self.isAgent:
             self.site.crowd.leave(self._countedFor)
+        self._outlet.drop()
         stream, self._stream = self._stream, None
         if stream is not None:
             upload, stream.upload = stream.upload, DISCARD
