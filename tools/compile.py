@@ -8,8 +8,10 @@ source has been changed.
     python tools/compile.py build/compiled           a copy that runs in the place of the checkout
     python tools/compile.py build/compiled --wheel   and a wheel of it in dist/
 
-What does not mean the same to mypyc: a bound of a slice is evaluated twice, so there must be no call in it; and a name
-to which two C{except} clauses of a function bind different errors has the type of the first, so each has its own.
+What does not mean the same to mypyc: a bound of a slice is evaluated twice, so there must be no call in it; a name to
+which two C{except} clauses of a function bind different errors has the type of the first, so each has its own; and when
+something ends to which somebody refers weakly, that reference is freed and not cleared, and the process crashes, so
+there are no weak references.
 
 It needs mypy, mypy-zope, setuptools, wheel, a C compiler and Python's headers.
 """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
-from weakref import WeakKeyDictionary
+from functools import partial
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -38,7 +38,7 @@ class Certificates:
     """
 
     def __init__(self) -> None:
-        self._known: WeakKeyDictionary[IPeer, Sequence[Identity]] = WeakKeyDictionary()
+        self._known: dict[IPeer, Sequence[Identity]] = {}
 
     def identitiesOf(self, peer: IPeer) -> Sequence[Identity]:
         """
@@ -47,12 +47,19 @@ class Certificates:
         @return: nothing if it has shown none, or none was asked for.
         """
         known = self._known.get(peer)
-        if known is None:
-            known = self._known[peer] = self._read(peer.certificate())
-        return known
-
-    def _read(self, certificate: x509.Certificate | None) -> Sequence[Identity]:
+        if known is not None:
+            return known
+        certificate = peer.certificate()
         if certificate is None:
             return ()
-        expires = certificate.not_valid_after_utc.astimezone(UTC).timestamp()
-        return [Identity(name, expires) for name in namesIn(certificate) if name]
+        known = self._known[peer] = _read(certificate)
+        peer.whenLost(partial(self._forget, peer))
+        return known
+
+    def _forget(self, peer: IPeer) -> None:
+        self._known.pop(peer, None)
+
+
+def _read(certificate: x509.Certificate) -> Sequence[Identity]:
+    expires = certificate.not_valid_after_utc.astimezone(UTC).timestamp()
+    return [Identity(name, expires) for name in namesIn(certificate) if name]

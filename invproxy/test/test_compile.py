@@ -82,6 +82,18 @@ class CompileTests(SynchronousTestCase):
             }
             self.assertLessEqual(called, {"len", "max", "min"}, name)
 
+    def test_weak(self) -> None:
+        """
+        Nothing refers to anything weakly: compiled, it would crash when that ends.
+        """
+        package = TOOL.parent.parent / "invproxy"
+        users = [
+            str(path.relative_to(package))
+            for path in package.rglob("*.py")
+            if "test" not in path.relative_to(package).parts and "weakref" in path.read_text()
+        ]
+        self.assertEqual(users, [])
+
     def test_errors(self) -> None:
         """
         No function has one name for two kinds of errors: compiled, the second would have to be of the first kind.
