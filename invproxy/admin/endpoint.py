@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from inspect import isawaitable
 
 from twisted.internet.defer import Deferred
@@ -156,7 +157,7 @@ def deliver(request: Request, answer: Answer) -> None:
     """
     Send an answer to a request of twisted.web.
     """
-    request.setResponseCode(answer.status)
+    request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode("ascii"))
     for name, value in headersOf(answer):
         request.responseHeaders.addRawHeader(name, value)
     if request.method != b"HEAD":

@@ -116,7 +116,14 @@ class Guard:
                 " browser, as the password of any user",
             )
         if len(given) == 1:
-            found = _tokenIn(given[0], request.method)
+            if request.method not in _SAFE and basic.givenOf(given[0]) is not None:
+                # Not looked at, so it is no guess.
+                raise _unauthenticated(
+                    request,
+                    "what changes something needs the token as Authorization: Bearer ..., as browsers"
+                    " send passwords by themselves",
+                )
+            found = _tokenIn(given[0])
             if found is not None and token.matches(found):
                 return
         # One look has shown that it is wrong, so nobody who has the token is kept out by those who guess.
@@ -128,14 +135,14 @@ class Guard:
         )
 
 
-def _tokenIn(authorization: bytes, method: bytes) -> bytes | None:
+def _tokenIn(authorization: bytes) -> bytes | None:
     """
     Find what may be the token in the credentials of a request.
     """
     bearer = _bearer(authorization)
     if bearer is not None:
         return bearer[1]
-    shown = basic.givenOf(authorization) if method in _SAFE else None
+    shown = basic.givenOf(authorization)
     pair = None if shown is None else basic.parse(shown)
     return None if pair is None else pair[1]
 

@@ -129,7 +129,7 @@ class Overview:
                 _header(found, seconds),
                 _notices(found, self._addresses()),
                 _tiles(totals),
-                _backends(found["backends"]),
+                _backends(found["backends"], self._status.absent()),
                 _requests(self._exchanges.oldest(_MOST_ROWS), totals["exchanges"] or 0),
                 _tables(self._census.tables()),
             )
@@ -207,8 +207,8 @@ def _tiles(totals: Mapping[str, int | None]) -> str:
     )
 
 
-def _backends(backends: Sequence[Mapping[str, Any]]) -> str:
-    if not backends:
+def _backends(backends: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
+    if not (backends or absent):
         return "<section><h2>Backends</h2><p>No agent has called yet.</p></section>"
     rows = []
     for each in backends[:_MOST_ROWS]:
@@ -234,8 +234,11 @@ def _backends(backends: Sequence[Mapping[str, Any]]) -> str:
                 _number(inFlight),
             )
         )
+    for backend in absent[: _MOST_ROWS - len(rows)]:
+        rows.append((escape(backend), _badge("bad", "offline"), "not yet", "none", "0", "0"))
     headings = ("Backend", "State", "Agent seen", "Agents", "Waiting", "In flight")
-    return _section("Backends", len(backends), "api/status", _table(headings, rows, (4, 5)))
+    count = len(backends) + len(absent)
+    return _section("Backends", count, "api/status", _table(headings, rows, (4, 5)))
 
 
 def _requests(shown: Sequence[Mapping[str, Any]], total: int) -> str:

@@ -99,6 +99,15 @@ class Status:
             "backends": backends,
         }
 
+    def absent(self) -> list[str]:
+        """
+        List registered backends of which no agent has called since the start, in the order of their IDs.
+        """
+        if self._registry is None or not self._registry.isLoaded:
+            return []
+        here = {mailbox.backend for mailbox in self._mailboxes}
+        return [each.id for each in self._registry.list() if each.id not in here]
+
     def _registryState(self) -> dict[str, object]:
         registry = self._registry
         if registry is None:

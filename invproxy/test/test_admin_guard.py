@@ -270,10 +270,28 @@ class TokenTests(AdminTestCase):
             for address, token in (("192.0.2.1", TOKEN), ("192.0.2.2", TOKEN[:-1])):
                 refused = self.ask(method, path, body, typed(token), address=address)
                 problem = self.assertProblem(refused, 401, "unauthenticated")
-                self.assertIn("not the token", problem["detail"])
+                self.assertIn("Authorization: Bearer", problem["detail"])
         self.assertEqual(self.audit, [])
+        # It was not looked at, so whoever sends it has not guessed.
+        for _ in range(30):
+            refused = self.ask("POST", "/api/backends", body, typed(TOKEN), address="192.0.2.1")
+            self.assertEqual(refused.status, 401)
+        self.assertEqual(
+            self.ask("GET", "/", fields=typed(TOKEN[:-1]), address="192.0.2.1").status, 401
+        )
         listed = self.ask("GET", "/api/backends", fields=fields)
         self.assertEqual([record["id"] for record in listed.json], ["web"])
+
+    def test_reasons(self) -> None:
+        """
+        The status line has the phrase of the status, also of one that Twisted does not know.
+        """
+        for _ in range(20):
+            self.bearing(b"guess")
+        call = self.call(
+            "GET", "/api/status", fields=b"Authorization: Bearer guess\r\n", address="192.0.2.1"
+        )
+        self.assertIn(b"HTTP/1.1 429 Too Many Requests\r\n", call.client.received)
 
     def test_typedWrong(self) -> None:
         """

@@ -148,6 +148,22 @@ class OverviewTests(AdminTestCase):
         self.bench.advance(400)
         self.assertEqual(self.read().row("zoo")[1], "offline")
 
+    def test_absent(self) -> None:
+        """
+        Registered backends of which no agent has called are offline, behind the others.
+        """
+        self.registry = Registry(MemoryStore(), self.network)
+        self.successResultOf(self.registry.start())
+        self.serve(port=8082)
+        record = {"endUser": "allUsers", "backendUser": "", "pathPrefixes": ["/"]}
+        for name in ("absent", "b.1", "web"):
+            self.assertEqual(self.ask("PUT", f"/api/backends/{name}", record).status, 201)
+        self.bench.tunnel(streams=1)
+        page = self.read()
+        names = [row[0] for row in page.rows if row and row[0] in ("absent", "b.1", "web")]
+        self.assertEqual(names, ["web", "absent", "b.1"])
+        self.assertEqual(page.row("absent")[1:], ["offline", "not yet", "none", "0", "0"])
+
     def test_nothing(self) -> None:
         """
         There need not be anything yet.
