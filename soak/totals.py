@@ -32,6 +32,9 @@ CACHES = {
     "objects: invproxy.http1.lines.Section": 64,
     "tables: invproxy.http1.lines._known": 4096,
     "tables: invproxy.http1.lines._knownStatuses": 256,
+    # One for each reason for which origins fail.
+    "objects: invproxy.agent.failures._Trouble": 8,
+    "tables: invproxy.agent.failures.Failures._troubles": 8,
     "tables: invproxy.agent.workload.Workload._over": 1000,
     "tables: invproxy.proxy.public.Identifiers._drawn": 256,
     "tables: invproxy.registry.routes.RouteTable._found": 4096,
